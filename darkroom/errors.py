@@ -1,0 +1,129 @@
+"""What can go wrong, and what a person can do about it.
+
+DarkroomError
+├── WrongUse                a parameter, a path or a folder that cannot be meant      exit code 2
+│   ├── DataFolderError     the training folder cannot be trained on
+│   └── UnsupportedModel    not a classifier that darkroom can adopt or score
+├── GateClosed              darkroom works, and says no                               exit code 1
+│   ├── BundleTampered      a digest, or two statements of the bundle, do not agree
+│   └── GoldenMismatch      the preparation or the model is not the sealed one
+└── Failed                  darkroom could not do its work                            exit code 3
+    ├── BundleUnreadable    no bundle, half a bundle, or one of a newer schema
+    ├── StorageError        the disk or the object store refused
+    ├── CommitConflict      somebody else took the number; the caller tries again
+    ├── TrainingFailed      the training ended without a model worth sealing
+    └── OrchestratorError   no Prefect server, or one that does not answer
+
+Every error names what happened, which file, what was expected and found, and what to do; all survive pickling, because
+they travel between processes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class DarkroomError(Exception):
+    """Base of everything that darkroom raises on purpose."""
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        file: object = None,
+        expected: object = None,
+        found: object = None,
+        todo: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.file = None if file is None else str(file)
+        self.expected = None if expected is None else str(expected)
+        self.found = None if found is None else str(found)
+        self.todo = todo
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        for label, value in self._details():
+            lines.append(f"  {label}: {value}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.what, self.file, self.expected, self.found, self.todo))
+
+    def _details(self) -> list[tuple[str, str]]:
+        pairs = [("file", self.file), ("expected", self.expected), ("found", self.found), ("what to do", self.todo)]
+        return [(label, value) for label, value in pairs if value is not None]
+
+    def as_dict(self) -> dict[str, str | None]:
+        """The error for programs (`--json`)."""
+        return {
+            "error": type(self).__name__,
+            "what": self.what,
+            "file": self.file,
+            "expected": self.expected,
+            "found": self.found,
+            "todo": self.todo,
+        }
+
+
+def _rebuild(
+    kind: type[DarkroomError], what: str, file: object, expected: object, found: object, todo: str | None
+) -> DarkroomError:
+    return kind(what, file=file, expected=expected, found=found, todo=todo)
+
+
+class WrongUse(DarkroomError):
+    """A parameter, a path or a folder that cannot be meant."""
+
+    exit_code = 2
+
+
+class DataFolderError(WrongUse):
+    """The training folder cannot be trained on."""
+
+
+class UnsupportedModel(WrongUse):
+    """Not a classifier that darkroom can adopt or score."""
+
+
+class GateClosed(DarkroomError):
+    """darkroom works, and says no."""
+
+    exit_code = 1
+
+
+class BundleTampered(GateClosed):
+    """A digest does not hold, or two statements of the bundle contradict each other."""
+
+
+class GoldenMismatch(GateClosed):
+    """A golden image gives other pixels, another tensor or other probabilities than when the bundle was sealed."""
+
+
+class Failed(DarkroomError):
+    """darkroom could not do its work."""
+
+    exit_code = 3
+
+
+class BundleUnreadable(Failed):
+    """No bundle, half a bundle, or one of a newer schema."""
+
+
+class StorageError(Failed):
+    """The disk or the object store refused."""
+
+
+class CommitConflict(Failed):
+    """Somebody else took the commit number."""
+
+
+class TrainingFailed(Failed):
+    """The training ended without a model worth sealing."""
+
+
+class OrchestratorError(Failed):
+    """No Prefect server, or one that does not answer."""

@@ -1,0 +1,39 @@
+"""Which night a run is for: from the schedule or from a person, never from the clock on the wall."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from darkroom.errors import WrongUse
+from darkroom.settings import NightOptions
+
+_NIGHT_FIELD = re.compile(r"\{night(?::([^{}]*))?\}")
+
+
+def night_of(options: NightOptions, scheduled: datetime | None) -> date:
+    """The night that a run is for.
+
+    `scheduled` is when the run was meant to start, with a time zone, so that late, retried and backfilled runs score
+    the right night; a run that nobody scheduled passes the moment of its creation.
+    """
+    if options.night is not None:
+        return options.night
+    try:
+        zone = ZoneInfo(options.timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise WrongUse(
+            "The time zone is not known.",
+            expected="an IANA name such as Europe/Berlin or UTC",
+            found=options.timezone,
+            todo="set timezone to a name that `zoneinfo.available_timezones()` lists",
+        ) from error
+    moment = scheduled if scheduled is not None else datetime.now(UTC)
+    return moment.astimezone(zone).date() + timedelta(days=options.night_offset_days)
+
+
+def folder_of_night(inbox: str, night: date) -> Path:
+    """`inbox/{night:%Y-%m-%d}` becomes the folder of that night; a path without a field is itself."""
+    return Path(_NIGHT_FIELD.sub(lambda match: night.strftime(match.group(1) or "%Y-%m-%d"), inbox))

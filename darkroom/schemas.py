@@ -1,0 +1,137 @@
+"""The columns of the results, versioned. What a reader may rely on is here and in docs/results.md."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+RESULTS_SCHEMA_VERSION: Final = 1
+EMBEDDING_COMPONENTS: Final = 32
+
+# Image properties: measured on every image, at training and at scoring, by tasks.properties.
+NUMERIC_PROPERTIES: Final[tuple[str, ...]] = (
+    "width",
+    "height",
+    "aspect_ratio",
+    "bit_depth",
+    "bytes_per_pixel",
+    "jpeg_quality",
+    "luminance_mean",
+    "luminance_std",
+    "luminance_p01",
+    "luminance_p99",
+    "clipped_black",
+    "clipped_white",
+    "contrast",
+    "saturation",
+    "red_share",
+    "green_share",
+    "blue_share",
+    "entropy",
+    "sharpness",
+    "edge_density",
+    "noise",
+    "blockiness",
+)
+CATEGORICAL_PROPERTIES: Final[tuple[str, ...]] = (
+    "format",
+    "mode",
+    "channels",
+    "exif_orientation",
+    "icc_class",
+    "animated",
+)
+# Measured beside them, and never tested for drift by themselves: they name slices and sessions.
+DESCRIPTIVE_PROPERTIES: Final[tuple[str, ...]] = ("camera", "captured_at")
+# An image that is not a JPEG has no JPEG quality: the only property that may be null.
+NULLABLE_PROPERTIES: Final = frozenset({"jpeg_quality", *DESCRIPTIVE_PROPERTIES})
+
+PROPERTY_FIELDS: Final[tuple[pa.Field, ...]] = (
+    *(pa.field(name, pa.float64()) for name in NUMERIC_PROPERTIES),
+    *(pa.field(name, pa.string()) for name in CATEGORICAL_PROPERTIES),
+    *(pa.field(name, pa.string()) for name in DESCRIPTIVE_PROPERTIES),
+)
+
+_VERSION = {b"darkroom_results_schema": str(RESULTS_SCHEMA_VERSION).encode()}
+
+PREDICTIONS: Final = pa.schema(
+    [
+        pa.field("content_id", pa.string(), nullable=False),  # sha256 of the file's bytes, hex
+        pa.field("path", pa.string(), nullable=False),  # the first path with this content, relative to the inbox
+        pa.field("predicted_class", pa.string(), nullable=False),
+        pa.field("confidence", pa.float32(), nullable=False),  # calibrated probability of the predicted class
+        pa.field("margin", pa.float32(), nullable=False),  # first minus second probability, as the model gave them
+        pa.field("probabilities", pa.list_(pa.float32()), nullable=False),  # in the bundle's class order
+        pa.field("embedding", pa.list_(pa.float32()), nullable=False),  # EMBEDDING_COMPONENTS principal components
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("reasons", pa.list_(pa.string()), nullable=False),
+        pa.field("unusual_p", pa.float64()),  # conformal p of the most unusual property; null: too few held-out images
+        pa.field("unusual_property", pa.string()),
+        pa.field("out_of_distribution_p", pa.float64()),
+        *PROPERTY_FIELDS,
+        pa.field("scored_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ],
+    metadata=_VERSION,
+)
+
+FILES: Final = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("content_id", pa.string()),  # null: never read, or not readable
+        pa.field("reason", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("mtime_ns", pa.int64()),
+        pa.field("inode", pa.int64()),
+    ],
+    metadata=_VERSION,
+)
+
+QUARANTINE: Final = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("content_id", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("retryable", pa.bool_(), nullable=False),
+        pa.field("detail", pa.string()),
+        pa.field("size", pa.int64()),
+    ],
+    metadata=_VERSION,
+)
+
+DRIFT: Final = pa.schema(
+    [
+        pa.field("family", pa.string(), nullable=False),  # properties, probabilities, predicted_classes, embedding
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("statistic_name", pa.string(), nullable=False),
+        pa.field("statistic", pa.float64()),
+        pa.field("effect", pa.float64()),  # in training standard deviations; for categories Cramér's V
+        pa.field("p_value", pa.float64()),
+        pa.field("p_corrected", pa.float64()),  # for every test of the night (Holm)
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("n_reference", pa.int64(), nullable=False),
+        pa.field("reference_value", pa.float64()),
+        pa.field("night_value", pa.float64()),
+        pa.field("smallest_detectable_effect", pa.float64()),
+        pa.field("verdict", pa.string(), nullable=False),  # ok, warn, alarm, too_few
+    ],
+    metadata=_VERSION,
+)
+
+# The profile of a bundle: one row a training or validation image.
+PROFILE: Final = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("content_id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),  # train, validation
+        pa.field("group", pa.string(), nullable=False),  # the session; an image of its own where there are none
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("predicted_class", pa.string(), nullable=False),
+        pa.field("probabilities", pa.list_(pa.float32()), nullable=False),
+        *PROPERTY_FIELDS,
+    ],
+    metadata=_VERSION,
+)
+
+DATASETS: Final = {"predictions": PREDICTIONS, "files": FILES, "quarantine": QUARANTINE, "drift": DRIFT}

@@ -1,0 +1,131 @@
+"""The parameters of the flows: validated models, and at the same time the forms of the Prefect UI."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NightOptions(_Form):
+    """Which night a run is for."""
+
+    night: date | None = Field(
+        default=None, description="The night to score. Empty: the scheduled date plus the offset.", title="Night"
+    )
+    night_offset_days: int = Field(
+        default=-1,
+        ge=-31,
+        le=31,
+        description="Days from the scheduled local date: a run at 02:00 is for yesterday (-1).",
+    )
+    timezone: str = Field(default="UTC", description="Time zone of the scheduled date, such as Europe/Berlin.")
+
+
+class IntakeOptions(_Form):
+    """What is taken from the inbox."""
+
+    rehash: bool = Field(default=False, description="Read every file again, even where size and time did not change.")
+    settle_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        le=3600,
+        description="Younger files are looked at twice; what grew waits a night.",
+    )
+    expect_at_least: int | None = Field(
+        default=None, ge=0, description="Fewer images than this is an alarm. Empty: learned from past nights."
+    )
+    quarantine_copies: bool = Field(default=True, description="Keep a copy of each quarantined file in the results.")
+
+
+class RunOptions(_Form):
+    """How the work is cut and what an alarm does."""
+
+    shard_size: int = Field(
+        default=2000, ge=1, le=100_000, description="Images a shard: the unit of work and of retry."
+    )
+    processes: int | None = Field(default=None, ge=1, le=256, description="Decoding processes. Empty: one a core.")
+    on_alarm: Literal["commit", "hold"] = Field(
+        default="commit", description="commit: write the rows and say alarm. hold: keep them back until released."
+    )
+    suites: Path | None = Field(default=None, description="Folder with your own Great Expectations suites (JSON).")
+    thumbnails: bool = Field(default=True, description="Show small pictures in pages and artifacts.")
+
+
+class AugmentationOptions(_Form):
+    """Random changes while training, never at validation or scoring. All zero: none."""
+
+    rotation: float = Field(default=10.0, ge=0, le=180, description="Degrees, either way.")
+    width_shift: float = Field(default=0.05, ge=0, lt=1, description="Share of the width.")
+    height_shift: float = Field(default=0.05, ge=0, lt=1, description="Share of the height.")
+    shear: float = Field(default=5.0, ge=0, le=45, description="Degrees.")
+    zoom: float = Field(default=0.1, ge=0, lt=1, description="0.1: between 0.9 and 1.1.")
+    horizontal_flip: bool = Field(default=True, description="Mirror left and right.")
+    vertical_flip: bool = Field(default=False, description="Mirror top and bottom.")
+    brightness: float = Field(default=0.1, ge=0, lt=1, description="0.1: between 0.9 and 1.1 times as bright.")
+    fill_mode: Literal["nearest", "reflect", "wrap", "constant"] = Field(
+        default="nearest", description="What fills the border that a shift uncovers."
+    )
+
+    @property
+    def active(self) -> bool:
+        """Whether anything changes at all."""
+        amounts = (self.rotation, self.width_shift, self.height_shift, self.shear, self.zoom, self.brightness)
+        return any(amounts) or self.horizontal_flip or self.vertical_flip
+
+
+class HeadOptions(_Form):
+    """The layers on top of the backbone, and how they learn."""
+
+    dense_units: int = Field(default=256, ge=0, le=8192, description="Width of the dense layer; 0: none.")
+    l2: float = Field(default=1e-3, ge=0, description="L2 on the dense layer's weights.")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="Dropout before the softmax.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's.")
+    batch_size: int = Field(default=32, ge=1, le=4096, description="Images a step.")
+    epochs: int = Field(default=40, ge=1, le=1000, description="At most; early stopping usually ends sooner.")
+    patience: int = Field(
+        default=6, ge=1, le=1000, description="Epochs without a better validation loss before stopping."
+    )
+    class_weights: bool = Field(default=True, description="Weigh rare classes up.")
+
+
+class FineTuneOptions(_Form):
+    """The optional second phase."""
+
+    layers: int = Field(default=0, ge=0, description="Top layers of the backbone to unfreeze; 0: no second phase.")
+    learning_rate: float = Field(default=1e-5, gt=0, description="Adam's, in the second phase.")
+    epochs: int = Field(default=10, ge=1, le=1000, description="At most.")
+
+
+class TrainingRecipe(_Form):
+    """How the model is made from the photos."""
+
+    backbone: str = Field(default="MobileNetV2", description="A name of keras.applications, such as EfficientNetB0.")
+    backbone_arguments: dict[str, float] = Field(
+        default_factory=dict, description="Further arguments of the backbone, such as alpha=0.35."
+    )
+    weights: str = Field(
+        default="imagenet", description="imagenet, none, or the path of a .keras or .weights.h5 file with the backbone."
+    )
+    image_size: int = Field(
+        default=224, ge=32, le=2048, description="Side of the square that the model sees, in pixels."
+    )
+    preprocessing: Path | None = Field(
+        default=None, description="A preprocessing.json of your own. Empty: the default."
+    )
+    validation_share: float = Field(default=0.2, gt=0, lt=0.9, description="Share of the images held out.")
+    group_by: Literal["image", "sub-folder", "column"] = Field(
+        default="image",
+        description="What must not straddle the split: each image alone, sub-folders, or a column of groups.",
+    )
+    groups: Path | None = Field(default=None, description="CSV with the columns path and group, for group_by=column.")
+    augmentation: AugmentationOptions = Field(default_factory=AugmentationOptions, description="While training only.")
+    head: HeadOptions = Field(default_factory=HeadOptions, description="The layers on top.")
+    fine_tune: FineTuneOptions = Field(default_factory=FineTuneOptions, description="A second phase, if wanted.")
+    seed: int = Field(default=0, ge=0, description="Of the split, the initial weights and the augmentation.")

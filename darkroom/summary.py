@@ -1,0 +1,91 @@
+"""What a night was, in one small model: the terminal, the artifact, the page and the commit all show this."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from darkroom.reasons import FileStatus, NightVerdict
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Severity(StrEnum):
+    """How much a finding weighs: `critical` makes the night an alarm, `warning` a warn, `info` is only told."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class Finding(_Frozen):
+    """One thing that a person should know about the night, with its evidence."""
+
+    severity: Severity
+    source: str = Field(description="intake, validation, drift, quarantine")
+    what: str = Field(description="One sentence.")
+    evidence: str = ""
+
+
+class Counts(_Frozen):
+    """Every path seen, by what became of it."""
+
+    seen: int = 0
+    scored: int = 0
+    scored_before: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    deferred: int = 0
+    not_an_image: int = 0
+
+    @classmethod
+    def of(cls, statuses: dict[str, int]) -> Counts:
+        """From a count by `FileStatus`; `seen` is their sum."""
+        return cls(seen=sum(statuses.values()), **{str(FileStatus(name)): n for name, n in statuses.items()})
+
+    @property
+    def balanced(self) -> bool:
+        """Seen = scored + scored before + duplicate + quarantined + deferred + not an image."""
+        parts = (self.scored, self.scored_before, self.duplicate, self.quarantined, self.deferred, self.not_an_image)
+        return self.seen == sum(parts)
+
+
+class ExpectationResult(_Frozen):
+    """One expectation of the suite, as it went tonight."""
+
+    expectation: str = Field(description="For a person: 'luminance_mean between 61.2 and 203.8'.")
+    column: str | None = None
+    level: str = Field(description="row, table, team")
+    severity: Severity
+    status: str = Field(description="passed, failed, errored")
+    evaluated: int = 0
+    unexpected: int = 0
+    observed: str = ""
+
+
+class NightSummary(_Frozen):
+    """A night of one bundle."""
+
+    bundle_id: str
+    night: date
+    run_id: str
+    inbox: str
+    verdict: NightVerdict
+    headline: str = Field(description="One sentence that a tired person understands.")
+    counts: Counts
+    trusted: int = 0
+    suspect: int = 0
+    classes: dict[str, int] = Field(default_factory=dict, description="Predicted class → images.")
+    quarantine_reasons: dict[str, int] = Field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    expectations: tuple[ExpectationResult, ...] = ()
+    started_at: datetime
+    finished_at: datetime
+    parameters: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    commit: int | None = Field(default=None, description="Number of the commit; none until it is written.")
+    report: str | None = Field(default=None, description="Path of the page.")

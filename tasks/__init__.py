@@ -1,0 +1,1 @@
+"""The doing: bytes, files, models; in the order in which an image meets them."""
