@@ -45,15 +45,12 @@ class IntakeOptions(_Form):
 
 
 class RunOptions(_Form):
-    """How the work is cut and what an alarm does."""
+    """How the work is cut, and what is shown."""
 
     shard_size: int = Field(
         default=2000, ge=1, le=100_000, description="Images a shard: the unit of work and of retry."
     )
     processes: int | None = Field(default=None, ge=1, le=256, description="Decoding processes. Empty: one a core.")
-    on_alarm: Literal["commit", "hold"] = Field(
-        default="commit", description="commit: write the rows and say alarm. hold: keep them back until released."
-    )
     suites: Path | None = Field(default=None, description="Folder with your own Great Expectations suites (JSON).")
     thumbnails: bool = Field(default=True, description="Show small pictures in pages and artifacts.")
 

@@ -1,0 +1,1 @@
+"""The tables of measured promises: `python -m benchmarks TOPIC`."""

@@ -1,0 +1,329 @@
+"""The command line: reads what a person typed, runs a flow, says what came of it.
+
+Exit codes: 0 done, 1 a gate or an alarm says no, 2 wrong use, 3 failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from darkroom import __version__
+from darkroom.errors import DarkroomError, GateClosed, WrongUse
+
+# TensorFlow's own log lines on start-up help nobody who runs a flow.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+app = typer.Typer(
+    name="darkroom",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Scores folders of new images every night, and says which predictions to trust.\n\n"
+    "Exit codes: 0 done, 1 a gate or an alarm says no, 2 wrong use, 3 failed.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+BundlePath = Annotated[Path, typer.Argument(help="A bundle, or models/NAME for the version in use.")]
+Results = Annotated[Path, typer.Option(help="Where results are written.")]
+Models = Annotated[Path, typer.Option(help="Where bundles are sealed.")]
+
+
+class GroupBy(StrEnum):
+    """What must not straddle the split."""
+
+    IMAGE = "image"
+    SUB_FOLDER = "sub-folder"
+    COLUMN = "column"
+
+
+def _says(command: Callable[..., int]) -> Callable[..., None]:
+    """Turn a command's number into the exit code, and an expected error into a message and its exit code."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = command(*args, **kwargs)
+        except DarkroomError as error:
+            _fail(error, as_json=bool(kwargs.get("as_json")))
+        except KeyboardInterrupt:
+            typer.echo("Stopped. What was finished is kept; the next run goes on from there.", err=True)
+            raise typer.Exit(130) from None
+        raise typer.Exit(code)
+
+    return run
+
+
+def _fail(error: DarkroomError, *, as_json: bool) -> NoReturn:
+    if as_json:
+        typer.echo(json.dumps(error.as_dict()))
+    else:
+        from rich.console import Console
+        from rich.text import Text
+
+        title = "The gate is closed: " if isinstance(error, GateClosed) else "Error: "
+        Console(stderr=True, soft_wrap=True).print(Text(title, style="bold red") + Text(str(error)))
+    raise typer.Exit(error.exit_code)
+
+
+def _print_json(model: Any) -> None:
+    typer.echo(json.dumps(model, indent=1, default=str))
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"darkroom {__version__}")
+        raise typer.Exit(0)
+
+
+@app.command()
+@_says
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo's world, bundle and results go.")] = Path(
+        "darkroom-demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Another seed draws another world.")] = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Draw a small world, train, seal, score three nights, and say what each showed. Under two minutes, no network."""
+    from flows.demo import demo as run_demo
+
+    story = run_demo(folder, seed=seed, quiet=as_json)
+    if as_json:
+        _print_json(story.as_dict())
+    return 0
+
+
+@app.command()
+@_says
+def train(
+    folder: Annotated[Path, typer.Argument(help="Labelled photos: a folder a class.")],
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "model",
+    models: Models = Path("models"),
+    backbone: Annotated[str, typer.Option(help="A name of keras.applications, or SmallConvNet.")] = "MobileNetV2",
+    backbone_argument: Annotated[
+        list[str] | None, typer.Option(help="A further argument of the backbone, such as alpha=0.35. Repeatable.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="imagenet, none, or a file that holds the backbone.")] = "imagenet",
+    image_size: Annotated[int, typer.Option(help="Side of the square that the model sees, in pixels.")] = 224,
+    group_by: Annotated[GroupBy, typer.Option(help="What must not straddle the split.")] = GroupBy.IMAGE,
+    groups: Annotated[Path | None, typer.Option(help="CSV with path and group, for --group-by column.")] = None,
+    validation_share: Annotated[float, typer.Option(help="Share of the images held out.")] = 0.2,
+    preprocessing: Annotated[Path | None, typer.Option(help="A preprocessing.json of your own.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A JSON file with the whole recipe; other options win.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split, the weights and the augmentation.")] = 0,
+    as_json: AsJson = False,
+    *,
+    context: typer.Context,
+) -> int:
+    """Train a classifier on labelled folders and seal it, with everything learned beside it, as a bundle."""
+    from darkroom.orchestrator import api
+
+    given = {
+        "backbone": backbone,
+        "backbone_arguments": _backbone_arguments(backbone_argument or []),
+        "weights": weights,
+        "image_size": image_size,
+        "group_by": group_by.value,
+        "groups": groups,
+        "validation_share": validation_share,
+        "preprocessing": preprocessing,
+        "seed": seed,
+    }
+    with api():
+        from flows.train import train as train_flow
+
+        sealed = train_flow(folder=folder, models=models, name=name, recipe=_recipe(given, recipe, context))
+    if as_json:
+        _print_json(sealed.model_dump(mode="json"))
+    else:
+        typer.echo(sealed.as_text())
+    return 0
+
+
+@app.command()
+@_says
+def verify(bundle: BundlePath, as_json: AsJson = False) -> int:
+    """Prove a bundle: every digest, then every golden image, from bytes to pixels to tensor to probabilities."""
+    from flows.verify import prove
+
+    proof = prove(bundle)
+    if as_json:
+        _print_json(proof.model_dump(mode="json"))
+    else:
+        typer.echo(proof.as_text())
+    return 0
+
+
+@app.command()
+@_says
+def score(
+    bundle: BundlePath,
+    inbox: Annotated[str, typer.Argument(help="Folder of new images; may hold {night:%Y-%m-%d}.")],
+    results: Results = Path("results"),
+    night: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Empty: yesterday.")] = None,
+    night_offset_days: Annotated[int, typer.Option(help="Days from today to the night.")] = -1,
+    timezone: Annotated[str, typer.Option(help="Time zone that decides which day it is.")] = "UTC",
+    rehash: Annotated[
+        bool, typer.Option("--rehash", help="Read every file again, whatever size and time say.")
+    ] = False,
+    settle_seconds: Annotated[float, typer.Option(help="Younger files are looked at twice.")] = 2.0,
+    expect_at_least: Annotated[int | None, typer.Option(help="Fewer images are an alarm.")] = None,
+    shard_size: Annotated[int, typer.Option(help="Images a shard.")] = 2000,
+    processes: Annotated[int | None, typer.Option(help="Decoding processes. Empty: one a core.")] = None,
+    suites: Annotated[Path | None, typer.Option(help="Folder with your own Great Expectations suites.")] = None,
+    thumbnails: Annotated[bool, typer.Option(help="Small pictures in pages and artifacts.")] = True,
+    as_json: AsJson = False,
+) -> int:
+    """Score a night: prove the bundle, take in what is new, predict, validate, compare, commit, report."""
+    from darkroom.orchestrator import api
+    from darkroom.reasons import NightVerdict
+    from darkroom.settings import IntakeOptions, NightOptions, RunOptions
+
+    options = _validated(
+        lambda: {
+            "night": NightOptions(
+                night=night.date() if night else None, night_offset_days=night_offset_days, timezone=timezone
+            ),
+            "intake": IntakeOptions(rehash=rehash, settle_seconds=settle_seconds, expect_at_least=expect_at_least),
+            "run": RunOptions(shard_size=shard_size, processes=processes, suites=suites, thumbnails=thumbnails),
+        }
+    )
+    with api():
+        from flows.score import score as score_flow
+
+        summary = score_flow(bundle=bundle, inbox=inbox, results=results, **options)
+    if as_json:
+        _print_json(summary.model_dump(mode="json"))
+    else:
+        from rich.console import Console
+        from tasks.report.terminal import print_night
+
+        print_night(Console(), summary)
+    return 1 if summary.verdict in (NightVerdict.ALARM, NightVerdict.EMPTY) else 0
+
+
+@app.command()
+@_says
+def predict(
+    bundle: BundlePath,
+    files: Annotated[list[Path], typer.Argument(help="Image files.")],
+    as_json: AsJson = False,
+) -> int:
+    """Predict single images, with the same preparation and the same doubts as in the nightly run; writes nothing."""
+    import darkroom
+
+    rows = darkroom.predict(bundle, files)
+    if as_json:
+        _print_json(json.loads(rows.to_json(orient="records")))
+    else:
+        from rich.console import Console
+        from tasks.report.terminal import print_predictions
+
+        print_predictions(Console(), rows)
+    return 1 if (rows["verdict"] == "quarantined").any() else 0
+
+
+@app.command()
+@_says
+def promote(
+    name: Annotated[str, typer.Argument(help="Name of the bundle.")],
+    version: Annotated[int, typer.Argument(help="The version to use from now on.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in history.jsonl.")],
+    models: Models = Path("models"),
+    as_json: AsJson = False,
+) -> int:
+    """Put a version into use. Who, when and why is kept."""
+    import getpass
+
+    from tasks.bundle import promote as put_into_use
+
+    put_into_use(models, name, version, reason=reason, by=getpass.getuser())
+    if as_json:
+        _print_json({"name": name, "version": version})
+    else:
+        typer.echo(f"{name} version {version} is in use.")
+    return 0
+
+
+@app.command()
+@_says
+def serve(
+    host: Annotated[str, typer.Option(help="Address of the server.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the server.")] = 4200,
+) -> int:
+    """Bring up the Prefect server, the deployments and a worker; stop with Ctrl-C."""
+    from darkroom.orchestrator import serve as bring_up
+
+    bring_up(host=host, port=port)
+    return 0
+
+
+def _validated(build: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    from pydantic import ValidationError
+
+    try:
+        return build()
+    except ValidationError as error:
+        raise _wrong_parameter(error) from None
+
+
+def _wrong_parameter(error: Any) -> WrongUse:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    return WrongUse(f"The parameter {name} has a wrong value.", expected=first["msg"], found=first.get("input"))
+
+
+def _recipe(given: dict[str, Any], file: Path | None, context: typer.Context) -> Any:
+    """The recipe: the defaults, over them the file's settings, over them what was typed."""
+    from darkroom.settings import TrainingRecipe
+
+    stated: dict[str, Any] = {}
+    if file is not None:
+        try:
+            stated = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise WrongUse("The recipe cannot be read.", file=file, expected="a JSON object", found=error) from error
+
+    def typed(setting: str) -> bool:
+        option = "backbone_argument" if setting == "backbone_arguments" else setting
+        source = context.get_parameter_source(option)
+        return source is not None and source.name == "COMMANDLINE"
+
+    settings = {**given, **stated, **{setting: value for setting, value in given.items() if typed(setting)}}
+    return _validated(lambda: {"recipe": TrainingRecipe.model_validate(settings)})["recipe"]
+
+
+def _backbone_arguments(pairs: list[str]) -> dict[str, float]:
+    arguments = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        try:
+            arguments[key] = float(value)
+        except ValueError as error:
+            raise WrongUse(
+                "A backbone argument is not understood.", expected="name=number, such as alpha=0.35", found=pair
+            ) from error
+    return arguments
+
+
+def main() -> None:
+    """The console command."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

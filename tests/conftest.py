@@ -1,0 +1,58 @@
+"""What all tests share: real data where it is named, one drawn world, one sealed bundle, one Prefect server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+STRICT = os.environ.get("DARKROOM_STRICT") == "1"
+DATA = os.environ.get("DARKROOM_DATA")
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+
+pytest_plugins = ["tests.plugins.prefect_server"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without the real data its tests do not exist; with it none may skip."""
+    if DATA is None:
+        without = [item for item in items if "real_data" in item.keywords]
+        config.hook.pytest_deselected(items=without)
+        items[:] = [item for item in items if "real_data" not in item.keywords]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
+    """A skip is a failure under DARKROOM_STRICT=1: a test that did not run has proved nothing."""
+    outcome = yield
+    report = outcome.get_result()
+    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and DARKROOM_STRICT=1 allows no skips: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real photos."""
+    assert DATA is not None
+    return Path(DATA)
+
+
+@pytest.fixture(scope="session")
+def photos(data: Path) -> list[Path]:
+    """Real photos, none of them square, from all classes."""
+    return sorted((data / "trashnet").rglob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Training photos of the drawn world: a folder a class, a sub-folder a session."""
+    from darkroom import demo_world
+
+    folder = tmp_path_factory.mktemp("world") / "training"
+    demo_world.draw_training(folder, images=320, seed=3)
+    return folder
