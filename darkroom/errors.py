@@ -3,6 +3,7 @@
 DarkroomError
 ├── WrongUse                a parameter, a path or a folder that cannot be meant      exit code 2
 │   ├── DataFolderError     the training folder cannot be trained on
+│   ├── InboxMissing        no folder where the images of the night should lie
 │   └── UnsupportedModel    not a classifier that darkroom can adopt or score
 ├── GateClosed              darkroom works, and says no                               exit code 1
 │   ├── BundleTampered      a digest, or two statements of the bundle, do not agree
@@ -83,6 +84,10 @@ class WrongUse(DarkroomError):
 
 class DataFolderError(WrongUse):
     """The training folder cannot be trained on."""
+
+
+class InboxMissing(WrongUse):
+    """No folder where the images of the night should lie: nobody delivered, or the path is mistyped."""
 
 
 class UnsupportedModel(WrongUse):

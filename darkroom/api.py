@@ -1,0 +1,81 @@
+"""The public functions: `darkroom.predict` and `darkroom.read`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import cast
+
+import pandas as pd
+
+from darkroom.errors import WrongUse
+from darkroom.results import Dataset
+from darkroom.results import read as _read
+
+
+def predict(bundle: str | Path, files: Iterable[str | Path], *, processes: int | None = None) -> pd.DataFrame:
+    """Predict images, with the same preparation and the same doubts as in the nightly run; nothing is written.
+
+    One image gives the same answer alone, in a batch and in the night. Decoding runs in processes of its own, so that
+    a broken file cannot hurt the caller.
+
+    Args:
+        bundle: Folder of a bundle, or models/NAME for the version in use.
+        files: Image files.
+        processes: Decoding processes; one a core, and no more than files, where nothing is said.
+
+    Returns:
+        One row a file in the order given: the columns of the predictions dataset (docs/results.md). A file that cannot
+        be scored has the verdict `quarantined`, its reason in `reasons`, and no prediction.
+
+    Raises:
+        BundleUnreadable, BundleTampered, GoldenMismatch: the bundle is not the sealed one.
+    """
+    from flows.looking import predict_files
+
+    return predict_files(Path(bundle), [Path(file) for file in files], processes=processes)
+
+
+def read(
+    results: str | Path,
+    dataset: str = "predictions",
+    *,
+    bundle: str | None = None,
+    night: str | date | None = None,
+    since: str | date | None = None,
+    until: str | date | None = None,
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Committed rows of a results folder, with the columns bundle, night and run beside those of the dataset.
+
+    Args:
+        results: The results folder.
+        dataset: predictions, files, quarantine or drift.
+        bundle: Only this bundle's rows.
+        night: Only this night's rows.
+        since: Only this night and later ones.
+        until: Only this night and earlier ones.
+        columns: Only these columns.
+
+    Raises:
+        WrongUse: the folder holds no results, or the dataset is not one of the four.
+    """
+    return _read(
+        Path(results),
+        cast(Dataset, dataset),
+        bundle=bundle,
+        night=_date(night, "night"),
+        since=_date(since, "since"),
+        until=_date(until, "until"),
+        columns=columns,
+    )
+
+
+def _date(value: str | date | None, name: str) -> date | None:
+    if not isinstance(value, str):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except ValueError as error:
+        raise WrongUse(f"{name} is not a date.", expected="such as 2026-11-23", found=value) from error

@@ -1,0 +1,25 @@
+"""The bundle: a sealed, immutable, versioned folder that holds a model and everything learned beside it."""
+
+from __future__ import annotations
+
+from tasks.bundle.manifest import BundleManifest
+from tasks.bundle.opening import Bundle, open_bundle
+from tasks.bundle.sealing import SealedContents, seal_bundle
+from tasks.bundle.versions import find_bundle, promote
+from tasks.goldens.choosing import choose_goldens
+from tasks.goldens.record import Golden
+from tasks.goldens.replay import GoldenReplay, replay_goldens
+
+__all__ = [
+    "Bundle",
+    "BundleManifest",
+    "Golden",
+    "GoldenReplay",
+    "SealedContents",
+    "choose_goldens",
+    "find_bundle",
+    "open_bundle",
+    "promote",
+    "replay_goldens",
+    "seal_bundle",
+]

@@ -1,0 +1,195 @@
+"""Knows the versions of a bundle beside each other: which is in use, who changed that, and the next number."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from darkroom.errors import BundleTampered, BundleUnreadable, StorageError, WrongUse
+from darkroom.storage import LocalStorage
+from tasks.bundle.manifest import MANIFEST
+from tasks.bundle.opening import open_bundle
+
+CURRENT = "current.json"
+HISTORY = "history.jsonl"
+# Long enough for another writer's two small files, short enough for a person at a terminal.
+_PATIENCE_SECONDS = 20.0
+# A name is part of paths, of Hive partitions and of ids.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*(?:-[A-Za-z0-9._]+)*")
+
+
+def find_bundle(models_or_bundle: Path, name: str | None = None) -> Path:
+    """The folder of a bundle.
+
+    `models_or_bundle` is the folder of a bundle, or models/NAME for the version in use, or, with `name`, models.
+
+    Raises: BundleUnreadable where there is none; BundleTampered where the version in use is not the one that was put
+    into use.
+    """
+    folder = models_or_bundle if name is None else models_or_bundle / name
+    if (folder / MANIFEST).is_file():
+        return folder
+    current = _current(folder)
+    if current is None:
+        raise _nothing_in_use(folder)
+    path = folder / str(current["version"])
+    try:
+        found = json.loads((path / MANIFEST).read_bytes())["id"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BundleUnreadable(
+            "The version in use is not there, or only half of it.",
+            file=path,
+            expected=f"bundle {current['id']}",
+            todo=f"restore it from a backup, or put another version into use: darkroom promote {folder.name} VERSION",
+        ) from error
+    if found != current["id"]:
+        raise BundleTampered(
+            "The version in use was replaced by another bundle.",
+            file=path,
+            expected=current["id"],
+            found=found,
+            todo=f"restore it from a backup, or put it into use knowingly: darkroom promote {folder.name} {path.name}",
+        )
+    return path
+
+
+def promote(models: Path, name: str, version: int, reason: str, by: str) -> None:
+    """Put a version into use. Who, when and why is appended to history.jsonl first.
+
+    Raises: WrongUse where there is no such version; BundleUnreadable, BundleTampered where it cannot be opened.
+    """
+    path = models / check_name(name) / str(version)
+    if not path.is_dir():
+        versions = ", ".join(map(str, _versions(models / name))) or "none"
+        raise WrongUse(
+            f"There is no version {version} of {name}.", file=path, expected=f"one of the versions: {versions}"
+        )
+    bundle = open_bundle(path)
+    put_into_use(models, name, version, bundle.id, reason=reason, by=by)
+
+
+def put_into_use(models: Path, name: str, version: int, bundle_id: str, *, reason: str, by: str) -> None:
+    """Append to history.jsonl, then replace current.json: nothing is in use that the history does not explain."""
+    lock = LocalStorage(models).try_lock(name, patience=_PATIENCE_SECONDS)
+    try:
+        remember(models / name, event="promoted", version=version, id=bundle_id, reason=reason, by=by)
+        statement = {"schema_version": 1, "version": version, "id": bundle_id}
+        LocalStorage(models).write(f"{name}/{CURRENT}", json.dumps(statement, indent=1).encode())
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def remember(folder: Path, **what: Any) -> None:
+    """Append a line to history.jsonl, for good."""
+    line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds"), **what})
+    try:
+        descriptor = os.open(folder / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        try:
+            # A writer that died in the middle of a line must not spoil the next one.
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            os.write(descriptor, f"{chr(10) if torn else ''}{line}\n".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StorageError(
+            f"The history of the bundle could not be written: {error.strerror}.",
+            file=folder / HISTORY,
+            todo="look at the disk and the folder's rights, then run again",
+        ) from error
+
+
+def next_version(folder: Path) -> int:
+    """One more than any version that is there, or ever was: a number is never used twice."""
+    return max([0, *_versions(folder), *(entry["version"] for entry in _history(folder))]) + 1
+
+
+def take_number(models: Path, sealing: Path, name: str, version: int) -> bool:
+    """Rename a finished folder to its version; False: somebody else took the number meanwhile."""
+    try:
+        LocalStorage(models).move_folder(sealing.relative_to(models).as_posix(), f"{name}/{version}")
+    except StorageError as error:
+        # A rename onto a folder that holds something fails, on every POSIX system: this is what decides a race.
+        taken = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOTEMPTY, errno.EEXIST)
+        if taken:
+            return False
+        raise
+    return True
+
+
+def check_name(name: str) -> str:
+    """The name, if it is one. Raises: WrongUse."""
+    if len(name) > 64 or not _NAME.fullmatch(name):
+        raise WrongUse(
+            "This cannot be the name of a bundle.",
+            expected="letters, digits, and . _ - between them; 64 characters at most",
+            found=repr(name),
+        )
+    return name
+
+
+def in_use(folder: Path) -> bool:
+    """Whether any version is in use."""
+    return _current(folder) is not None
+
+
+def _current(folder: Path) -> dict[str, Any] | None:
+    try:
+        current = json.loads((folder / CURRENT).read_bytes())
+        return {"version": int(current["version"]), "id": str(current["id"])}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BundleUnreadable(
+            "current.json cannot be read, so nothing says which version is in use.",
+            file=folder / CURRENT,
+            found=str(error),
+            todo=f"put a version into use: darkroom promote {folder.name} VERSION --reason '…'",
+        ) from error
+
+
+def _nothing_in_use(folder: Path) -> BundleUnreadable:
+    versions = _versions(folder)
+    if versions:
+        return BundleUnreadable(
+            "No version of this bundle is in use.",
+            file=folder,
+            expected="current.json",
+            found=f"the versions {', '.join(map(str, versions))}",
+            todo=f"put one into use: darkroom promote {folder.name} {versions[-1]} --reason '…', or name its folder",
+        )
+    names = sorted(path.name for path in folder.glob("*") if (path / CURRENT).is_file()) if folder.is_dir() else []
+    return BundleUnreadable(
+        "There is no bundle here.",
+        file=folder,
+        expected="the folder of a bundle, or models/NAME for the version in use",
+        found=f"a folder with the bundles {', '.join(names)}" if names else None,
+        todo=f"name one: {folder / names[0]}" if names else "name a bundle that `darkroom train` has sealed",
+    )
+
+
+def _versions(folder: Path) -> list[int]:
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def _history(folder: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # a writer died in the middle of this line
+        if isinstance(entry, dict) and isinstance(entry.get("version"), int):
+            yield entry

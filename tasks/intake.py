@@ -1,0 +1,279 @@
+"""Which files of an inbox are images, finished, safe to open and new: the manifest of a run."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from darkroom.names import to_text
+from darkroom.reasons import FileStatus, Reason
+from darkroom.results import now
+from darkroom.schemas import FILES
+from darkroom.summary import Counts
+from tasks.decode import FORMAT_EXTENSIONS, sniff
+from tasks.identity import FIRST_BYTES, NotRead, Seen, content_id, first_bytes, not_read, opened
+from tasks.ledger import Ledger
+from tasks.quarantine import status_of
+from tasks.walk import Walked, real_path, walk
+
+MANIFEST = FILES.append(pa.field("detail", pa.string()))
+TO_SCORE = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("content_id", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+    ]
+)
+
+IMAGE_SUFFIXES = frozenset("." + suffix.lower().lstrip(".") for names in FORMAT_EXTENSIONS.values() for suffix in names)
+# Names that programs give to what they have not finished writing: however long ago, it is no image yet.
+UNFINISHED_SUFFIXES = frozenset({".part", ".partial", ".filepart", ".crdownload"})
+
+_STATUSES = list(FileStatus)
+_REASONS = list(Reason)
+_FILES_A_SLICE = 8192
+_FILES_A_TURN = 32
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Every path of an inbox with what becomes of it if all goes well: what is `scored` here is to be scored.
+
+    `files` has the columns of the files dataset and `detail`; `base` is the commit up to which the run knows what was
+    scored; `inbox` is absolute, as text.
+    """
+
+    files: pa.Table
+    inbox: str
+    taken_in_at: datetime
+    base: int
+
+    @property
+    def to_score(self) -> pa.Table:
+        """What is to be scored: TO_SCORE columns, each content once, in the order of the walk."""
+        wanted = self.files.filter(pc.equal(self.files["status"], FileStatus.SCORED))
+        return wanted.select(TO_SCORE.names).cast(TO_SCORE)
+
+    @property
+    def counts(self) -> Counts:
+        """If all goes well."""
+        return counts_of(self.files["status"])
+
+
+def counts_of(statuses: pa.ChunkedArray) -> Counts:
+    """How many paths have which status."""
+    return Counts.of({item["values"]: item["counts"] for item in pc.value_counts(statuses).to_pylist()})
+
+
+def inbox_text(inbox: Path) -> str:
+    """The one name of an inbox: absolute, links resolved, as text."""
+    return to_text(os.path.realpath(inbox))
+
+
+def take_in(
+    inbox: Path,
+    *,
+    formats: Collection[str],
+    ledger: Ledger,
+    rehash: bool = False,
+    settle_seconds: float = 2.0,
+    max_bytes: int = 200_000_000,
+    exclude: Collection[Path] = (),
+    threads: int | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Manifest:
+    """Look through an inbox; nothing in it is changed.
+
+    - What a file is its first bytes say. A name like an image's without them goes to quarantine; neither: not an image.
+      An image in a format that is not in `formats` (names as in tasks.decode) goes to quarantine.
+    - Files younger than `settle_seconds`, or dated in the future, are looked at again after one wait for all of them;
+      what changed, or bears the name of an unfinished download, is deferred. So is what changes while it is read.
+    - Identity is the sha256 of the content. The index of the inbox's last commit spares reading what has the same
+      size, time and inode as then; `rehash` reads everything.
+    - A content that the ledger knows was scored before. Of several paths with one new content the first is to be
+      scored (files before links), the others are duplicates.
+
+    `exclude` are folders that are not looked into (the results, if they lie in the inbox). Memory is some hundred
+    bytes a path. Raises InboxMissing, WrongUse or StorageError as tasks.walk does.
+    """
+    taken_in_at = now()
+    clock = time.time_ns()
+    walked = walk(inbox, exclude)
+    texts = walked.texts()
+    rows = _Rows(walked)
+    if not rehash:
+        rows.believe(texts, ledger.index_of(inbox_text(inbox)))
+    rows.settle(texts, clock, settle_seconds, sleep)
+    rows.identify(texts, frozenset(formats), max_bytes, threads or min(8, 2 * (os.cpu_count() or 1)))
+    rows.tell_new(ledger)
+    return Manifest(rows.table(texts), inbox_text(inbox), taken_in_at, ledger.newest)
+
+
+class _Rows:
+    """What is known of each path so far: codes in arrays, and texts only where there are any."""
+
+    def __init__(self, walked: Walked) -> None:
+        count = len(walked)
+        self.walked = walked
+        self.size = np.frombuffer(walked.size, np.int64)
+        self.mtime_ns = np.frombuffer(walked.mtime_ns, np.int64)
+        self.inode = np.frombuffer(walked.inode, np.int64)
+        self.link = np.frombuffer(walked.through_link, np.bool_)
+        self.status: NDArray[np.int8] = np.full(count, -1, np.int8)
+        self.reason: NDArray[np.int8] = np.full(count, -1, np.int8)
+        self.detail: dict[int, str] = {}
+        self.content = pa.chunked_array([pa.nulls(count, pa.string())])
+        for row, decision in walked.decided.items():
+            self.decide(row, *decision)
+
+    def decide(self, row: int, status: FileStatus, reason: Reason | None = None, detail: str | None = None) -> None:
+        self.status[row] = _STATUSES.index(status)
+        if reason is not None:
+            self.reason[row] = _REASONS.index(reason)
+        if detail is not None:
+            self.detail[row] = detail
+
+    def refuse(self, row: int, problem: NotRead) -> None:
+        self.decide(row, status_of(problem.reason), problem.reason, problem.detail)
+
+    def unknown(self) -> NDArray[np.int64]:
+        """Rows that nobody has decided on, and whose content is not known."""
+        known = self.content.is_valid().to_numpy()
+        return np.flatnonzero((self.status < 0) & ~known)
+
+    def believe(self, texts: pa.ChunkedArray, index: pa.Table | None) -> None:
+        """Take from the index what has not changed since."""
+        if index is None or not len(index):
+            return
+        place = pc.fill_null(pc.index_in(texts, value_set=index["path"]), -1).to_numpy()
+        same = (self.status < 0) & (place >= 0)
+        for name, mine in (("size", self.size), ("mtime_ns", self.mtime_ns), ("inode", self.inode)):
+            same &= pc.fill_null(index[name], -2).to_numpy()[place] == mine
+        not_images = pc.equal(index["status"], FileStatus.NOT_AN_IMAGE).to_numpy()[place]
+        self.status[same & not_images] = _STATUSES.index(FileStatus.NOT_AN_IMAGE)
+        self.content = index["content_id"].take(pa.array(place, mask=~same | not_images))
+
+    def settle(self, texts: pa.ChunkedArray, clock: int, seconds: float, sleep: Callable[[float], None]) -> None:
+        """Defer what is still being written."""
+        rows = self.unknown()
+        young = rows[clock - self.mtime_ns[rows] < seconds * 1e9]
+        if len(young):
+            sleep(seconds)
+            for row, text in self._with_texts(texts, young):
+                self._look_again(row, text)
+        for row, text in self._with_texts(texts, rows):
+            if self.status[row] < 0 and _suffix(text) in UNFINISHED_SUFFIXES:
+                self.decide(row, FileStatus.DEFERRED, Reason.STILL_GROWING, "the name of an unfinished file")
+
+    def _look_again(self, row: int, text: str) -> None:
+        path = real_path(self.walked.root, text, through_link=bool(self.link[row]))
+        try:
+            changed = path is None or Seen.of(os.lstat(path)) != self.walked.seen(row)
+        except OSError as error:
+            self.refuse(row, not_read(error))
+            return
+        if changed:
+            self.decide(row, FileStatus.DEFERRED, Reason.STILL_GROWING)
+
+    def identify(self, texts: pa.ChunkedArray, formats: frozenset[str], max_bytes: int, threads: int) -> None:
+        """Read what nobody knows yet."""
+        rows = self.unknown()
+        place = np.full(len(self.status), -1, np.int64)
+        chunks = []
+        with ThreadPoolExecutor(threads, thread_name_prefix="intake") as pool:
+            for start in range(0, len(rows), _FILES_A_SLICE):
+                part = rows[start : start + _FILES_A_SLICE]
+                work = [
+                    (text, bool(self.link[row]), self.walked.seen(row)) for row, text in self._with_texts(texts, part)
+                ]
+                turns = [work[turn : turn + _FILES_A_TURN] for turn in range(0, len(work), _FILES_A_TURN)]
+                found = pool.map(lambda turn: [self._identify(*item, formats, max_bytes) for item in turn], turns)
+                ids = []
+                for row, (content, problem) in zip(part, (item for turn in found for item in turn), strict=True):
+                    ids.append(content)
+                    if isinstance(problem, NotRead):
+                        self.refuse(int(row), problem)
+                    elif problem is not None:
+                        self.decide(int(row), problem)
+                chunks.append(pa.array(ids, pa.string()))
+        place[rows] = np.arange(len(rows))
+        read = pa.chunked_array(chunks, pa.string()).take(pa.array(place, mask=place < 0))
+        self.content = pc.coalesce(self.content, read)
+
+    def _identify(
+        self, text: str, through_link: bool, seen: Seen, formats: frozenset[str], max_bytes: int
+    ) -> tuple[str | None, NotRead | FileStatus | None]:
+        """The content id where the file was read, and why it is not to be scored, if it is not."""
+        path = real_path(self.walked.root, text, through_link=through_link)
+        if path is None:
+            return None, NotRead(Reason.LINK_OUT_OF_FOLDER, "became a link out of the folder")
+        content = None
+        try:
+            with opened(path, seen) as descriptor:
+                found = sniff(first_bytes(descriptor)[:FIRST_BYTES])
+                if found is None and _suffix(text) not in IMAGE_SUFFIXES:
+                    return None, FileStatus.NOT_AN_IMAGE
+                if seen.size > max_bytes:
+                    return None, NotRead(Reason.TOO_LARGE_FILE, f"{seen.size} bytes; the limit is {max_bytes}")
+                content = content_id(descriptor, seen.size)
+        except NotRead as problem:
+            return None, problem
+        if seen.size == 0:
+            return content, NotRead(Reason.EMPTY_FILE, "")
+        if found is None:
+            return content, NotRead(Reason.UNKNOWN_FORMAT, "")
+        if found not in formats:
+            return content, NotRead(Reason.FORMAT_NOT_ALLOWED, f"{found}; allowed: {', '.join(sorted(formats))}")
+        return content, None
+
+    def tell_new(self, ledger: Ledger) -> None:
+        """Scored before, to be scored, or a duplicate of what is to be scored."""
+        rows = np.flatnonzero(self.status < 0)
+        ids = self.content.take(pa.array(rows))
+        before = pc.is_in(ids, value_set=ledger.already_scored(ids)).to_numpy()
+        self.status[rows[before]] = _STATUSES.index(FileStatus.SCORED_BEFORE)
+        rows, ids = rows[~before], ids.filter(pa.array(~before))
+        # Files before links, each in the order of the walk: the path that a person would name.
+        order = np.lexsort((rows, self.link[rows]))
+        codes = pc.index_in(ids, value_set=pc.unique(ids)).to_numpy()[order]
+        first = np.unique(codes, return_index=True)[1]
+        self.status[rows] = _STATUSES.index(FileStatus.DUPLICATE)
+        self.status[rows[order][first]] = _STATUSES.index(FileStatus.SCORED)
+
+    def table(self, texts: pa.ChunkedArray) -> pa.Table:
+        unseen = self.size < 0
+        columns = {
+            "path": texts,
+            "status": _words(_STATUSES, self.status),
+            "content_id": self.content,
+            "reason": _words(_REASONS, self.reason),
+            **{
+                name: pa.array(values, mask=unseen)
+                for name, values in (("size", self.size), ("mtime_ns", self.mtime_ns), ("inode", self.inode))
+            },
+            "detail": pa.array([self.detail.get(row) or None for row in range(len(self.status))], pa.string()),
+        }
+        return pa.table(columns).cast(MANIFEST)
+
+    def _with_texts(self, texts: pa.ChunkedArray, rows: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
+        for start in range(0, len(rows), _FILES_A_SLICE):
+            part = rows[start : start + _FILES_A_SLICE]
+            yield from zip(part.tolist(), texts.take(pa.array(part)).to_pylist(), strict=True)
+
+
+def _suffix(text: str) -> str:
+    return PurePosixPath(text).suffix.lower()
+
+
+def _words(words: list[FileStatus] | list[Reason], codes: NDArray[np.int8]) -> pa.Array:
+    return pa.array([str(word) for word in words]).take(pa.array(codes, mask=codes < 0))

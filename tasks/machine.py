@@ -1,0 +1,45 @@
+"""Knows what could change a number: the libraries that decode and compute, and the kind of processor."""
+
+from __future__ import annotations
+
+import platform
+from functools import lru_cache
+from pathlib import Path
+
+
+@lru_cache
+def machine_type() -> str:
+    """System, processor family and widest vector instructions, such as `Linux-x86_64-avx512`.
+
+    Kernels are chosen by these, and each sums in another order: equal machine types have the tighter tolerance.
+    """
+    family = f"{platform.system()}-{platform.machine()}"
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return family
+    widest = next((name for flag, name in _VECTORS if flag in flags), None)
+    return family if widest is None else f"{family}-{widest}"
+
+
+_VECTORS = (("avx512f", "avx512"), ("avx2", "avx2"), ("avx", "avx"), ("sve", "sve"), ("asimd", "neon"))
+
+
+@lru_cache
+def libraries() -> dict[str, str]:
+    """Versions of what turns bytes into probabilities. Imports TensorFlow."""
+    import keras
+    import numpy
+    import PIL
+    import tensorflow
+    from PIL import features
+
+    codecs = {"libjpeg-turbo": features.version("libjpeg_turbo"), "zlib": features.version("zlib")}
+    return {
+        "python": platform.python_version(),
+        "pillow": PIL.__version__,
+        **{name: str(version) for name, version in {**codecs, "webp": features.version("webp")}.items() if version},
+        "numpy": numpy.__version__,
+        "tensorflow": str(tensorflow.__version__),
+        "keras": str(keras.__version__),
+    }

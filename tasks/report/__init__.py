@@ -1,0 +1,1 @@
+"""What a person opens in the morning: the page, the artifact in the Prefect UI, the terminal, and a bundle's card."""

@@ -1,0 +1,242 @@
+"""One HTML file a night: everything inside it, nothing loaded, nothing run, every word from a file shown as text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from darkroom.errors import StorageError
+from darkroom.reasons import NightVerdict, Verdict
+from darkroom.summary import ExpectationResult, NightSummary, Severity
+from tasks.report import view
+from tasks.report.charts import histogram_svg, shown_range
+from tasks.report.night_page import NightPage
+from tasks.report.thumbnails import contact_sheets
+from tasks.report.untrusted import visible
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+LARGEST_PAGE: Final = 2_900_000  # bytes
+_ROOM_FOR_PICTURES: Final = 2_400_000  # characters of data: URIs
+_LONGEST: Final = 600  # characters of one text
+_MOST_FINDINGS: Final = 40
+_MOST_CLASSES: Final = 30
+_MOST_DRIFT: Final = 200
+_MOST_EXPECTATIONS: Final = 300
+_MOST_FACTS: Final = 80
+
+
+@dataclass(frozen=True)
+class Multiple:
+    """One small chart among many."""
+
+    name: str
+    sentence: str
+    note: str
+    verdict: str
+    moved: bool
+    svg: str
+    low: float
+    high: float
+
+
+def write_page(folder: Path, page: NightPage) -> Path:
+    """Write `folder`/index.html, in one step: who opens it sees the old page or the new one. Raises StorageError."""
+    target = folder / "index.html"
+    unfinished = folder / f".index.{os.getpid()}.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(page_html(page), encoding="utf-8")
+        unfinished.replace(target)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise StorageError(
+            "The night's page could not be written.",
+            file=target,
+            found=error,
+            todo="make room or give write permission, and run the night again: it scores nothing twice",
+        ) from error
+    return target
+
+
+def page_html(page: NightPage) -> str:
+    """The page as text, at most LARGEST_PAGE bytes: where there are too many pictures, the least suspect go first."""
+    words = _words(page)
+    template = environment().get_template("night.html.j2")
+    room = _ROOM_FOR_PICTURES
+    while True:
+        html = template.render(words, sheets=contact_sheets(page, room=room))
+        excess = len(html.encode("utf-8")) - LARGEST_PAGE
+        if excess <= 0 or room == 0:
+            return html
+        room = max(0, room - excess)
+
+
+@cache
+def environment() -> Environment:
+    """Templates that escape everything, after making every character of it visible."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def shown(value: Any) -> Any:
+        return visible(value, _LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., Any]] = {
+        "as_markup": Markup,  # our own SVG and base64 only
+        "count": lambda value: f"{value:,}",
+        "number": view.number,
+        "p": view.p_value,
+        "share": view.share,
+        "percent": lambda value: f"{value:.1%}",
+        "css_share": lambda value: f"{100 * value:.2f}%",
+        "effect": view.effect,
+        "shift": _shift_css,
+        "known_verdict": lambda verdict: verdict if verdict in _VERDICT_CLASSES else "empty",
+        "severity_verdict": lambda severity: _SEVERITY_CLASSES[severity],
+        "result_verdict": _result_class,
+    }
+    made.filters.update(filters)
+    return made
+
+
+_VERDICT_CLASSES: Final = frozenset({*NightVerdict, "too_few"})
+_SEVERITY_CLASSES: Final = {Severity.CRITICAL: "alarm", Severity.WARNING: "warn", Severity.INFO: "empty"}
+_WIDEST_SHIFT: Final = 2.0  # effects beyond sit at the edge of their strip
+
+
+def _words(page: NightPage) -> dict[str, Any]:
+    """Everything that the template names, except for the contact sheets."""
+    summary = page.summary
+    lines = view.drift_lines(page.drift)
+    first = [line for line in lines if line.moved][:_MOST_DRIFT]
+    rest = [line for line in lines if not line.moved]
+    classes, more_classes = view.class_shares(page, _MOST_CLASSES)
+    expectations = view.expectations_by_weight(summary.expectations)
+    shown = expectations[:_MOST_EXPECTATIONS]
+    multiples = _multiples(page, lines)
+    return {
+        "page": page,
+        "summary": summary,
+        "counts": summary.counts,
+        "verdict_words": view.VERDICT_WORDS[summary.verdict],
+        "night_in_words": f"{summary.night:%A}, {summary.night.day} {summary.night:%B %Y}",
+        "contents": _contents(page, has_multiples=bool(multiples)),
+        "findings": summary.findings[:_MOST_FINDINGS],
+        "more_findings": max(0, len(summary.findings) - _MOST_FINDINGS),
+        "sum_sentence": view.sum_sentence(summary.counts),
+        "accounts": view.accounting(summary.counts),
+        "classes": classes,
+        "more_classes": more_classes,
+        "widest_share": max((max(one.tonight_share, one.training_share) for one in classes), default=0.0) or 1.0,
+        "lines": lines,
+        "drift_sentence": view.drift_sentence(lines),
+        "drift_first": first,
+        "drift_rest": rest[:_MOST_DRIFT],
+        "drift_rest_count": len(rest),
+        "multiples": multiples,
+        "expectations": expectations,
+        "failed": [result for result in shown if result.status != "passed"],
+        "passed": [result for result in shown if result.status == "passed"],
+        "more_expectations": len(expectations) - len(shown),
+        "validation_sentence": _validation_sentence(expectations),
+        "pictures": bool(page.thumbnails),
+        "provenance": _provenance(summary),
+        "parameters": _facts(summary.parameters),
+        "versions": _facts(summary.versions),
+    }
+
+
+def _contents(page: NightPage, *, has_multiples: bool) -> list[tuple[str, str]]:
+    contents = [
+        ("findings", "Findings"),
+        ("paths", "Paths"),
+        ("classes", "Classes"),
+        ("drift", "Drift"),
+        ("properties", "Properties"),
+        ("suspect", "Suspect"),
+        ("quarantine", "Quarantined"),
+        ("typical", "Typical"),
+        ("validation", "Validation"),
+        ("provenance", "Provenance"),
+    ]
+    absent = set() if has_multiples else {"properties"}
+    if Verdict.TRUSTED not in set(page.predictions.get("verdict", ())):
+        absent.add("typical")
+    return [entry for entry in contents if entry[0] not in absent]
+
+
+def _multiples(page: NightPage, lines: Sequence[view.DriftLine]) -> list[Multiple]:
+    """Charts in the order of the drift table, so that what moved comes first; the untested ones after them."""
+    of_property = {line.metric: line for line in lines if line.family == "properties"}
+    places = {metric: place for place, metric in enumerate(of_property)}
+    multiples = []
+    for name in sorted(page.histograms, key=lambda name: (places.get(name, len(places)), name)):
+        histogram, line = page.histograms[name], of_property.get(name)
+        words = name.replace("_", " ")
+        low, high = shown_range(histogram)
+        note = "not compared" if line is None else view.effect(line)
+        multiples.append(
+            Multiple(
+                name=words,
+                sentence=view.histogram_sentence(words, histogram),
+                note=f"{note} · {line.verdict}" if line is not None and line.moved else note,
+                verdict="ok" if line is None else line.verdict,
+                moved=line is not None and line.moved,
+                svg=histogram_svg(histogram),
+                low=low,
+                high=high,
+            )
+        )
+    return multiples
+
+
+def _validation_sentence(results: Sequence[ExpectationResult]) -> str:
+    met = sum(result.status == "passed" for result in results)
+    errored = sum(result.status == "errored" for result in results)
+    sentence = f"{met:,} of {len(results):,} expectations of the suite were met"
+    return sentence + (f"; {errored:,} could not be evaluated." if errored else ".")
+
+
+def _provenance(summary: NightSummary) -> list[tuple[str, str]]:
+    took = (summary.finished_at - summary.started_at).total_seconds()
+    return [
+        ("bundle", summary.bundle_id),
+        ("commit", "not written yet" if summary.commit is None else f"number {summary.commit}"),
+        ("run", summary.run_id),
+        ("inbox", summary.inbox),
+        ("night", summary.night.isoformat()),
+        ("started", summary.started_at.isoformat(sep=" ", timespec="seconds")),
+        ("finished", summary.finished_at.isoformat(sep=" ", timespec="seconds")),
+        ("took", view.duration(took)),
+    ]
+
+
+def _facts(values: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name, "not set" if value is None else str(value)) for name, value in list(values.items())[:_MOST_FACTS]]
+
+
+def _shift_css(line: view.DriftLine) -> str:
+    """Where the dot and the band of chance sit, in percent of half the strip."""
+    scale = 1.0 if line.unit == "V" else _WIDEST_SHIFT
+    effect = max(-1.0, min(1.0, (line.effect or 0.0) / scale))
+    band = min(1.0, (line.detectable or 0.0) / scale)
+    return f"--e:{46 * effect:.1f}%;--d:{92 * band:.1f}%"
+
+
+def _result_class(result: ExpectationResult) -> str:
+    if result.status == "passed":
+        return "ok"
+    return "alarm" if result.status == "failed" and result.severity is Severity.CRITICAL else "warn"

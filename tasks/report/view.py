@@ -1,0 +1,312 @@
+"""From frames and counts to the lines that a person reads; page, artifact and terminal take theirs from here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from darkroom.reasons import NightVerdict, Reason, Suspicion
+from darkroom.schemas import CATEGORICAL_PROPERTIES
+from darkroom.summary import Counts, ExpectationResult
+from tasks.report.night_page import Histogram, NightPage
+
+Row = Mapping[Hashable, object]
+
+VERDICT_WORDS: Final[Mapping[NightVerdict, str]] = {
+    NightVerdict.OK: "Nothing needs you",
+    NightVerdict.WARN: "Worth a look",
+    NightVerdict.ALARM: "Look before you trust this night",
+    NightVerdict.EMPTY: "Nothing was scored",
+}
+_GRAVEST_FIRST: Final = ("alarm", "warn", "ok", "too_few")
+_NAMED = 3  # names in a sentence, before "and 4 more"
+
+
+@dataclass(frozen=True)
+class Account:
+    """One way for a path to end, and how many did."""
+
+    status: str
+    meaning: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """One predicted class: images tonight, images in training, and their shares."""
+
+    name: str
+    tonight: int
+    training: int
+    tonight_share: float
+    training_share: float
+
+
+@dataclass(frozen=True)
+class DriftLine:
+    """One row of the drift table, with the numbers that are there."""
+
+    family: str
+    name: str
+    metric: str
+    verdict: str
+    statistic_name: str
+    unit: str
+    effect: float | None
+    p: float | None
+    p_corrected: float | None
+    before: float | None
+    tonight: float | None
+    detectable: float | None
+    n: int
+    n_reference: int
+
+    @property
+    def moved(self) -> bool:
+        """Whether this is one of the lines that decide the night's verdict."""
+        return self.verdict in ("alarm", "warn")
+
+
+def accounting(counts: Counts) -> list[Account]:
+    """Every status with its count, zeros too: the reader can add them up."""
+    meanings = {
+        "scored": "predicted tonight",
+        "scored before": "same content, scored on an earlier night",
+        "duplicate": "same content as another path of this night",
+        "quarantined": "set aside with a reason",
+        "deferred": "waits for the next night",
+        "not an image": "neither name nor first bytes are an image's",
+    }
+    return [
+        Account(status, meaning, n, n / counts.seen if counts.seen else 0.0)
+        for (status, meaning), n in zip(
+            meanings.items(),
+            (
+                counts.scored,
+                counts.scored_before,
+                counts.duplicate,
+                counts.quarantined,
+                counts.deferred,
+                counts.not_an_image,
+            ),
+            strict=True,
+        )
+    ]
+
+
+def sum_sentence(counts: Counts) -> str:
+    """The sum, written out."""
+    accounts = accounting(counts)
+    total = " + ".join(f"{account.count:,}" for account in accounts)
+    if counts.balanced:
+        return f"{total} = {counts.seen:,} seen: every path is accounted for."
+    found = sum(account.count for account in accounts)
+    return f"{total} = {found:,}, but {counts.seen:,} were seen: the accounts of this night do not balance."
+
+
+def class_shares(page: NightPage, most: int) -> tuple[list[ClassShare], int]:
+    """Predicted classes tonight beside those of training, most frequent first; and how many more there are."""
+    tonight, training = page.summary.classes, page.training_classes
+    total, reference = sum(tonight.values()), sum(training.values())
+    shares = [
+        ClassShare(
+            name,
+            tonight.get(name, 0),
+            training.get(name, 0),
+            tonight.get(name, 0) / total if total else 0.0,
+            training.get(name, 0) / reference if reference else 0.0,
+        )
+        for name in {**tonight, **training}
+    ]
+    shares.sort(key=lambda share: (-max(share.tonight_share, share.training_share), share.name))
+    return shares[:most], max(0, len(shares) - most)
+
+
+def drift_lines(drift: pd.DataFrame) -> list[DriftLine]:
+    """The drift table's rows, the gravest first, then by corrected p."""
+    lines = [_drift_line(row) for row in drift.to_dict("records")]
+    return sorted(
+        lines,
+        key=lambda line: (
+            _GRAVEST_FIRST.index(line.verdict) if line.verdict in _GRAVEST_FIRST else len(_GRAVEST_FIRST),
+            math.inf if line.p_corrected is None else line.p_corrected,
+            -abs(line.effect or 0.0),
+        ),
+    )
+
+
+def drift_sentence(lines: Sequence[DriftLine]) -> str:
+    """What moved; or, where nothing did, the smallest shift that tonight could have shown."""
+    if not lines:
+        return "Nothing was compared with training tonight."
+    tested = [line for line in lines if line.verdict != "too_few"]
+    if not tested:
+        return f"Too few images to compare with training: {max(line.n for line in lines):,} tonight."
+    moved = [line.name for line in tested if line.moved]
+    if moved:
+        verb = "differs" if len(moved) == 1 else "differ"
+        return f"{len(moved)} of {len(tested)} measures {verb} from training: {named(moved)}."
+    detectable = [line.detectable for line in tested if line.detectable is not None and line.unit == "sd"]
+    sentence = f"None of {len(tested)} measures differs from training beyond chance."
+    if detectable:
+        sentence += f" A shift of {max(detectable):.2f} standard deviations would have shown in any of them."
+    return sentence
+
+
+def named(names: Sequence[str], most: int = _NAMED) -> str:
+    """`a, b, c and 4 more`."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most:,} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def histogram_sentence(name: str, histogram: Histogram) -> str:
+    """The chart in words: where each of the two is centred."""
+    tonight, training = (_centre(histogram.edges, counts) for counts in (histogram.night, histogram.training))
+    if tonight is None or training is None:
+        return f"{name}: no images to draw {'tonight' if tonight is None else 'in training'}."
+    return f"{name}: tonight centred at {number(tonight)}, training at {number(training)}."
+
+
+def expectations_by_weight(results: Iterable[ExpectationResult]) -> list[ExpectationResult]:
+    """Failed first, then errored, then passed; within them as the suite had them."""
+    order = {"failed": 0, "errored": 1}
+    return sorted(results, key=lambda result: order.get(result.status, 2))
+
+
+def reason_sentences(row: Row) -> list[str]:
+    """Why a prediction is suspect, in words, with the numbers of the row."""
+    return [_suspicion(str(reason), row) for reason in as_list(row.get("reasons"))]
+
+
+def quarantine_sentence(reason: str) -> str:
+    """The sentence of a reason code; a code of a newer version is shown as it is."""
+    return Reason(reason).sentence if reason in set(Reason) else reason
+
+
+def comes_back(reason: str) -> bool:
+    """Whether the file is tried again on another night."""
+    return reason in set(Reason) and Reason(reason).retryable
+
+
+def as_float(value: object) -> float | None:
+    """A number, or nothing where there is none: frames hold None, NaN and NA for that."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def as_list(value: object) -> list[object]:
+    """A list column's cell, which is a list, a tuple, an array, or missing."""
+    return list(value) if isinstance(value, list | tuple | np.ndarray) else []
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, thousands kept whole."""
+    if value is None:
+        return "–"
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
+
+
+def effect(line: DriftLine) -> str:
+    """The effect with its sign and unit."""
+    if line.effect is None:
+        return "–"
+    shown = f"{line.effect:+.2f}".replace("-", "−")
+    return f"{'0.00' if shown.endswith('0.00') else shown} {line.unit}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value, as much of it as matters."""
+    if value is None:
+        return "–"
+    return "< 0.0001" if value < 0.0001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+
+
+def share(value: float | None) -> str:
+    """Percent; one decimal where it says something."""
+    if value is None:
+        return "–"
+    return f"{value:.1%}" if 0 < value < 0.1 or 0.99 < value < 1 else f"{value:.0%}"
+
+
+def duration(seconds: float) -> str:
+    """For a person: `48 s`, `2 min 5 s`, `1 h 20 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _drift_line(row: Row) -> DriftLine:
+    family, metric = str(row["family"]), str(row["metric"])
+    return DriftLine(
+        family=family,
+        name=_metric_name(family, metric),
+        metric=metric,
+        verdict=str(row["verdict"]),
+        statistic_name=str(row["statistic_name"]),
+        unit="V" if family == "predicted_classes" or metric in CATEGORICAL_PROPERTIES else "sd",
+        effect=as_float(row["effect"]),
+        p=as_float(row["p_value"]),
+        p_corrected=as_float(row["p_corrected"]),
+        before=as_float(row["reference_value"]),
+        tonight=as_float(row["night_value"]),
+        detectable=as_float(row["smallest_detectable_effect"]),
+        n=int(as_float(row["n"]) or 0),
+        n_reference=int(as_float(row["n_reference"]) or 0),
+    )
+
+
+def _metric_name(family: str, metric: str) -> str:
+    if family == "properties":
+        return metric.replace("_", " ")
+    if family == "probabilities":
+        return f"probability of {metric}"
+    if family == "predicted_classes":
+        return "mix of predicted classes"
+    if family == "embedding":
+        return f"embedding component {metric.rsplit('_', 1)[-1]}"
+    if family == "out_of_distribution":
+        return "share of images unlike training"
+    return f"{family}: {metric}"
+
+
+def _suspicion(reason: str, row: Row) -> str:
+    kind, _, rest = reason.partition(":")
+    if kind == Suspicion.UNUSUAL_PROPERTY:
+        name = row.get("unusual_property")
+        p = as_float(row.get("unusual_p"))
+        if not isinstance(name, str):
+            return "an unusual image property"
+        value = row.get(name)
+        shown = number(as_float(value)) if as_float(value) is not None else str(value)
+        told = f"unusual {name.replace('_', ' ')}" + (f" of {shown}" if name in row else "")
+        return told + (f" (p {p_value(p)})" if p is not None else "")
+    if kind == Suspicion.OUT_OF_DISTRIBUTION:
+        p = as_float(row.get("out_of_distribution_p"))
+        return "unlike the training images" + (f" (p {p_value(p)})" if p is not None else "")
+    if kind == Suspicion.LOW_CONFIDENCE:
+        confidence = as_float(row.get("confidence"))
+        return "the model is unsure" + (f" ({share(confidence)})" if confidence is not None else "")
+    if kind == Suspicion.EXPECTATION and rest:
+        column, _, what = rest.partition(":")
+        return f"expected otherwise: {column.replace('_', ' ')} {what}".rstrip()
+    return reason.replace("_", " ")
+
+
+def _centre(edges: NDArray[np.float64], counts: NDArray[np.int64]) -> float | None:
+    weights = np.asarray(counts, dtype=np.float64)
+    if weights.sum() <= 0:
+        return None
+    bounds = np.asarray(edges, dtype=np.float64)
+    return float(np.average((bounds[:-1] + bounds[1:]) / 2, weights=weights))

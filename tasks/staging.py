@@ -1,0 +1,313 @@
+"""What a run has finished so far, outside of what anybody reads: its manifest, its shards, its lock.
+
+    staging/<run>/run.json            what the run is
+                  manifest.parquet    every path (frozen at the first attempt), manifest.json last
+                  to_score.parquet    one row group a shard
+                  shards/…            immutable parts under names of their own; <shard>.json, written once, says which count
+                  publish/…           made from the above: what is renamed into place
+                  intent.json         from here on the run will be committed, by itself or by whoever comes next
+                  held.json           complete, and kept back until a person releases it
+
+Everything is written whole, so that what is there can be used; a shard that two workers finish counts once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from darkroom.errors import CommitConflict, StorageError
+from darkroom.results import Commit, Part, parquet_bytes, part_bytes
+from darkroom.schemas import RESULTS_SCHEMA_VERSION
+from darkroom.storage import Lock, Storage
+from darkroom.summary import NightSummary
+from tasks.intake import TO_SCORE, Manifest
+from tasks.quarantine import Refusal, refusals_table
+
+ROWS_A_FILES_PART = 262_144
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RunRecord(_Record):
+    """What a run is: who may resume it."""
+
+    schema_version: int = RESULTS_SCHEMA_VERSION
+    run: str
+    bundle: str
+    night: date
+    inbox: str
+    begun_at: datetime
+
+
+class ManifestRecord(_Record):
+    """What the manifest's tables do not say."""
+
+    inbox: str
+    taken_in_at: datetime
+    base: int
+    shards: int
+    to_score: int
+
+
+class ShardRecord(_Record):
+    """A finished shard: which files count, and what is in them."""
+
+    shard: int
+    predictions: str | None
+    rows: int
+    bytes: int
+    sha256: str
+    verdicts: dict[str, int]
+    classes: dict[str, int]
+    refused: str | None
+    refused_rows: int
+    sketch: str | None
+
+
+class Intent(_Record):
+    """The commit as it will be, but for its number; `base` is the commit up to which its rows are known to be new."""
+
+    base: int
+    bundle: str
+    night: date
+    run: str
+    inbox: str
+    parts: tuple[Part, ...]
+    summary: NightSummary
+    taken_in_at: datetime
+
+
+@dataclass(frozen=True)
+class Staging:
+    """The staging of one run. Carries no state and no lock: a worker makes its own from the results and the run's id."""
+
+    storage: Storage
+    run: str
+
+    def key(self, *names: str) -> str:
+        """A key below the run's folder."""
+        return "/".join(("staging", self.run, *names))
+
+    def record(self) -> RunRecord | None:
+        """What the run is; None: there is no such run (any more)."""
+        data = self.storage.peek(self.key("run.json"))
+        return None if data is None else RunRecord.model_validate_json(data)
+
+    def intent(self) -> Intent | None:
+        """What will be committed, once that is decided."""
+        data = self.storage.peek(self.key("intent.json"))
+        return None if data is None else Intent.model_validate_json(data)
+
+    # -- the manifest
+
+    def freeze(self, manifest: Manifest, shard_size: int) -> None:
+        """Keep the manifest for this attempt and every later one, and cut it into shards."""
+        to_score = manifest.to_score
+        record = ManifestRecord(
+            inbox=manifest.inbox,
+            taken_in_at=manifest.taken_in_at,
+            base=manifest.base,
+            shards=-(-len(to_score) // shard_size),
+            to_score=len(to_score),
+        )
+        self.storage.write(self.key("manifest.parquet"), parquet_bytes(manifest.files, ROWS_A_FILES_PART))
+        self.storage.write(self.key("to_score.parquet"), parquet_bytes(to_score, shard_size))
+        self.storage.write(self.key("manifest.json"), record.model_dump_json().encode())
+
+    def frozen(self) -> ManifestRecord | None:
+        """What was frozen; None: the run has not come that far."""
+        data = self.storage.peek(self.key("manifest.json"))
+        return None if data is None else ManifestRecord.model_validate_json(data)
+
+    def manifest(self) -> Manifest:
+        """The frozen manifest. Raises StorageError where there is none."""
+        record = ManifestRecord.model_validate_json(self.storage.read(self.key("manifest.json")))
+        files = pa.concat_tables(self.manifest_files()).combine_chunks()
+        return Manifest(files, record.inbox, record.taken_in_at, record.base)
+
+    def manifest_files(self) -> Iterator[pa.Table]:
+        """The manifest's paths, some hundred thousand at a time; at least one table."""
+        with self._parquet(self.key("manifest.parquet")) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group)
+            if not file.num_row_groups:
+                yield file.schema_arrow.empty_table()
+
+    # -- the shards
+
+    def shard(self, shard: int) -> pa.Table:
+        """What one shard is to score: path (relative to the inbox, as text), content_id, size."""
+        with self._parquet(self.key("to_score.parquet")) as file:
+            return file.read_row_group(shard).cast(TO_SCORE)
+
+    def finished(self) -> dict[int, ShardRecord]:
+        """The finished shards: a run that resumes leaves them out."""
+        names = [name for name in self.storage.list(self.key("shards")) if name.endswith(".json")]
+        records = [ShardRecord.model_validate_json(self.storage.read(self.key("shards", name))) for name in names]
+        return {record.shard: record for record in records}
+
+    def unfinished(self) -> list[int]:
+        """The shards that are still to be done."""
+        record = ManifestRecord.model_validate_json(self.storage.read(self.key("manifest.json")))
+        done = self.finished()
+        return [shard for shard in range(record.shards) if shard not in done]
+
+    def refused(self, record: ShardRecord) -> pa.Table:
+        """What a shard could not score: quarantine columns, those that are only deferred among them."""
+        return refusals_table([]) if record.refused is None else self._table(self.key("shards", record.refused))
+
+    def sketch(self, record: ShardRecord) -> bytes | None:
+        """What the shard left for the evaluation of the night."""
+        return None if record.sketch is None else self.storage.read(self.key("shards", record.sketch))
+
+    def read_table(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A Parquet file of the run."""
+        return self._table(key, columns)
+
+    def _table(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
+        with self._parquet(key) as file:
+            return file.read(columns=None if columns is None else list(columns))
+
+    def _parquet(self, key: str) -> Any:
+        filesystem, path = self.storage.arrow(key)
+        try:
+            return pq.ParquetFile(path, filesystem=filesystem)
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(
+                f"A file of an unfinished run cannot be read: {error}.",
+                file=self.storage.describe(key),
+                todo=f"remove {self.storage.describe(self.key())}; the night is then scored from its start",
+            ) from error
+
+
+@dataclass
+class Run:
+    """A run that is alive in this process; close it, or use it in a `with`.
+
+    `resumed`: an earlier attempt of the same night died, and this run goes on with its manifest and finished shards.
+    `rolled_forward`: commits that dead runs had decided on, and that this one completed when it began.
+    """
+
+    staging: Staging
+    bundle: str
+    night: date
+    inbox: str
+    resumed: bool
+    rolled_forward: tuple[Commit, ...]
+    _lock: Lock
+    _bundle_lock: Lock | None = field(default=None)
+
+    @property
+    def id(self) -> str:
+        """Of the run: `run=<id>` in the results."""
+        return self.staging.run
+
+    def close(self) -> None:
+        """Let go of the run: from now on another process may resume it."""
+        self.unlock_bundle()
+        self._lock.release(forget=not self.staging.storage.exists(self.staging.key()))
+
+    def hold_bundle(self, lock: Lock | None) -> None:
+        """Keep the lock under which runs of one bundle settle and commit one after another."""
+        self.unlock_bundle()
+        self._bundle_lock = lock
+
+    def unlock_bundle(self) -> None:
+        """Let the next run of the bundle settle."""
+        if self._bundle_lock is not None:
+            self._bundle_lock.release()
+        self._bundle_lock = None
+
+    @property
+    def holds_bundle(self) -> bool:
+        """Whether this run is between settling and committing."""
+        return self._bundle_lock is not None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def stage_part(
+    staging: Staging,
+    shard: int,
+    predictions: pa.Table | pd.DataFrame | None,
+    refused: Sequence[Refusal] = (),
+    sketch: bytes | None = None,
+) -> ShardRecord:
+    """Finish a shard: its predictions (schema PREDICTIONS), what it refused, and bytes for the evaluation of the night.
+
+    Of two workers that finish the same shard the first counts; the other's files are never looked at. Every content of
+    the shard must be predicted or refused, exactly once: anything else raises StorageError, and nothing counts.
+    """
+    if staging.record() is None:
+        raise StorageError("The run of this shard is over.", file=staging.storage.describe(staging.key()))
+    expected = staging.shard(shard)
+    refused_rows = refusals_table(refused)
+    data, rows, checksum = b"", None, ""
+    if predictions is not None and len(predictions):
+        data, rows = part_bytes("predictions", predictions)
+        checksum = hashlib.sha256(data).hexdigest()
+    _require_all(staging, shard, expected, rows, refused_rows)
+
+    name = f"{shard:05d}-{uuid.uuid4().hex[:12]}"
+    storage = staging.storage
+    record = ShardRecord(
+        shard=shard,
+        predictions=None if rows is None else f"{name}.parquet",
+        rows=0 if rows is None else len(rows),
+        bytes=len(data),
+        sha256=checksum,
+        verdicts={} if rows is None else tally(rows["verdict"]),
+        classes={} if rows is None else tally(rows["predicted_class"]),
+        refused=f"{name}.refused.parquet" if len(refused_rows) else None,
+        refused_rows=len(refused_rows),
+        sketch=None if sketch is None else f"{name}.sketch",
+    )
+    if record.predictions is not None:
+        storage.write(staging.key("shards", record.predictions), data)
+    if record.refused is not None:
+        storage.write(staging.key("shards", record.refused), parquet_bytes(refused_rows))
+    if sketch is not None and record.sketch is not None:
+        storage.write(staging.key("shards", record.sketch), sketch)
+    try:
+        storage.write_new(staging.key("shards", f"{shard:05d}.json"), record.model_dump_json().encode())
+    except CommitConflict:
+        return staging.finished()[shard]
+    return record
+
+
+def tally(values: pa.ChunkedArray) -> dict[str, int]:
+    """How often each value is there."""
+    return {item["values"]: item["counts"] for item in pc.value_counts(values).to_pylist()}
+
+
+def _require_all(staging: Staging, shard: int, expected: pa.Table, rows: pa.Table | None, refused: pa.Table) -> None:
+    predicted = pa.chunked_array([[]], pa.string()) if rows is None else rows["content_id"]
+    refused_ids = expected["content_id"].filter(pc.is_in(expected["path"], value_set=refused["path"]))
+    both = pa.chunked_array([*predicted.chunks, *refused_ids.chunks], pa.string())
+    strangers = len(refused) - len(refused_ids)
+    same = len(both) == len(expected) and pc.all(pc.is_in(expected["content_id"], value_set=both)).as_py() is not False
+    if not same or strangers:
+        raise StorageError(
+            f"Shard {shard} does not account for every image, exactly once.",
+            file=staging.storage.describe(staging.key()),
+            expected=f"{len(expected)} images predicted or refused",
+            found=f"{len(predicted)} predicted, {len(refused)} refused, {strangers} of them not in the shard",
+            todo="this is a mistake of the program, not of the images; nothing of the shard was kept",
+        )

@@ -1,0 +1,66 @@
+"""What the documents say is what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from darkroom.reasons import FileStatus, NightVerdict, Reason, Verdict
+from darkroom.schemas import DATASETS, PROPERTY_FIELDS
+
+ROOT = Path(__file__).parent.parent
+DOCS = {path.stem: path.read_text() for path in (ROOT / "docs").glob("*.md")}
+
+
+def _command(name: str) -> str:
+    readme = (ROOT / "README.md").read_text()
+    found = re.search(rf"<!-- {name} command -->\n```sh\n(.*?)\n```\n<!-- end -->", readme, re.DOTALL)
+    assert found, f"the README has no {name} command"
+    return found[1]
+
+
+def test_each_of_the_two_commands_of_the_readme_is_one_line_that_sets_up_and_runs() -> None:
+    for name, runs in (("demo", "darkroom demo"), ("test", "pytest")):
+        command = _command(name)
+        assert "\n" not in command
+        assert "pip install" in command
+        assert "-c constraints.txt" in command
+        assert runs in command
+
+
+def test_ci_runs_the_test_command_of_the_readme_and_not_a_copy_of_it() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    assert "<!-- test command -->" in script
+    assert "-m pytest" not in script
+
+
+@pytest.mark.parametrize("reason", list(Reason), ids=str)
+def test_every_reason_code_is_documented_with_its_sentence(reason: Reason) -> None:
+    assert f"| `{reason}` | {'yes' if reason.retryable else 'no'} | {reason.sentence} |" in DOCS["results"]
+
+
+@pytest.mark.parametrize("name", [field.name for field in PROPERTY_FIELDS])
+def test_every_image_property_is_documented(name: str) -> None:
+    assert f"| `{name}` |" in DOCS["results"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "column"),
+    [(name, field.name) for name, schema in DATASETS.items() for field in schema if field not in PROPERTY_FIELDS],
+)
+def test_every_column_is_documented(dataset: str, column: str) -> None:
+    section = DOCS["results"].split(f"\n## {dataset}\n")[1].split("\n## ")[0]
+    assert f"`{column}`" in section
+
+
+@pytest.mark.parametrize("word", [*FileStatus, *Verdict, *NightVerdict], ids=str)
+def test_every_word_of_a_verdict_is_documented(word: str) -> None:
+    assert f"| `{word}` |" in DOCS["scoring"]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+def test_every_link_between_documents_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target

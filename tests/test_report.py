@@ -1,0 +1,734 @@
+"""The page, the artifact, the terminal and the card: everything is told, and nothing from a file is believed."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from PIL import Image
+from rich.console import Console
+
+from darkroom.errors import StorageError
+from darkroom.reasons import NightVerdict, Reason
+from darkroom.schemas import DRIFT, NUMERIC_PROPERTIES, PREDICTIONS, QUARANTINE
+from darkroom.summary import Counts, ExpectationResult, Finding, NightSummary, Severity
+from tasks.report.artifact import night_artifact
+from tasks.report.card import CardFacts, Rate, bundle_card, bundle_card_html
+from tasks.report.charts import histogram_svg, night_chart
+from tasks.report.night_page import Histogram, NightPage
+from tasks.report.page import LARGEST_PAGE, page_html, write_page
+from tasks.report.terminal import print_night, print_predictions
+from tasks.report.untrusted import in_markdown, visible
+from tasks.report.view import class_shares, drift_lines, drift_sentence
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+SVG_LEAVES = {"path"}
+
+
+class Outline(HTMLParser):
+    """Elements, their attributes, the text; and whether every element is closed where it was opened."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"<{tag}> states an attribute twice"
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in VOID | SVG_LEAVES
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def jpeg(seed: int, size: tuple[int, int] = (120, 90), quality: int = 80) -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def prediction(number: int, **changes: object) -> dict[str, object]:
+    row: dict[str, object] = dict.fromkeys(NUMERIC_PROPERTIES, 1.5)
+    row |= {"format": "JPEG", "mode": "RGB", "channels": "3", "exif_orientation": "1", "icc_class": "none"}
+    row |= {"animated": "no", "camera": None, "captured_at": None, "scored_at": datetime(2026, 5, 6, tzinfo=UTC)}
+    row |= {
+        "content_id": f"{number:064x}",
+        "path": f"session-1/part-{number}.jpg",
+        "predicted_class": "gear",
+        "confidence": 0.875,
+        "margin": 0.8,
+        "probabilities": [0.875, 0.125],
+        "embedding": [0.0] * 32,
+        "verdict": "trusted",
+        "reasons": [],
+        "unusual_p": 0.5,
+        "unusual_property": "sharpness",
+        "out_of_distribution_p": 0.5,
+    }
+    return row | changes
+
+
+def predictions(*rows: dict[str, object]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=PREDICTIONS.names, dtype=object)
+
+
+def quarantine(*rows: dict[str, object]) -> pd.DataFrame:
+    defaults = {"content_id": None, "retryable": False, "detail": None, "size": 10}
+    return pd.DataFrame([defaults | row for row in rows], columns=QUARANTINE.names, dtype=object)
+
+
+def drift(*rows: dict[str, object]) -> pd.DataFrame:
+    defaults = {
+        "family": "properties",
+        "metric": "sharpness",
+        "statistic_name": "ks",
+        "statistic": 0.1,
+        "effect": 0.0,
+        "p_value": 0.5,
+        "p_corrected": 1.0,
+        "n": 200,
+        "n_reference": 1000,
+        "reference_value": 10.0,
+        "night_value": 10.0,
+        "smallest_detectable_effect": 0.31,
+        "verdict": "ok",
+    }
+    return pd.DataFrame([defaults | row for row in rows], columns=DRIFT.names, dtype=object)
+
+
+def summary(**changes: object) -> NightSummary:
+    facts: dict[str, object] = {
+        "bundle_id": "parts-3-9f2c41d07ab3",
+        "night": date(2026, 5, 5),
+        "run_id": "run-7",
+        "inbox": "/srv/inbox",
+        "verdict": NightVerdict.WARN,
+        "headline": "1,234 images scored; sharpness moved from 10 to 4.",
+        "counts": Counts(
+            seen=2_000, scored=1_234, scored_before=567, duplicate=101, quarantined=53, deferred=29, not_an_image=16
+        ),
+        "trusted": 1_117,
+        "suspect": 117,
+        "classes": {"gear": 834, "washer": 400},
+        "quarantine_reasons": {"truncated": 41, "read_error": 12},
+        "findings": (
+            Finding(severity=Severity.WARNING, source="drift", what="sharpness moved.", evidence="effect -1.9"),
+        ),
+        "expectations": (
+            ExpectationResult(
+                expectation="sharpness between 2 and 40",
+                level="row",
+                severity=Severity.WARNING,
+                status="failed",
+                evaluated=1_234,
+                unexpected=77,
+                observed="93.8 %",
+            ),
+        ),
+        "started_at": datetime(2026, 5, 6, 2, 0, 0, tzinfo=UTC),
+        "finished_at": datetime(2026, 5, 6, 2, 2, 5, tzinfo=UTC),
+        "parameters": {"shard_size": 2000, "suites": None},
+        "versions": {"keras": "3.15.1"},
+        "commit": 41,
+    }
+    return NightSummary.model_validate(facts | changes)
+
+
+def night(**changes: object) -> NightPage:
+    edges = np.linspace(0, 20, 11)
+    facts: dict[str, object] = {
+        "summary": summary(),
+        "drift": drift(
+            {"effect": -1.9, "p_corrected": 1e-9, "night_value": 4.0, "verdict": "warn"}, {"metric": "noise"}
+        ),
+        "predictions": predictions(
+            prediction(1, verdict="suspect", reasons=["unusual_property"], unusual_p=0.004, sharpness=3.25),
+            prediction(2, predicted_class="washer"),
+        ),
+        "quarantine": quarantine(
+            {"path": "late.jpg", "reason": "read_error"}, {"path": "cut.jpg", "reason": "truncated"}
+        ),
+        "thumbnails": {f"{number:064x}": jpeg(number) for number in (1, 2)},
+        "histograms": {"sharpness": Histogram(edges, np.arange(10), np.arange(10)[::-1])},
+        "training_classes": {"gear": 500, "washer": 500},
+    }
+    return NightPage(**(facts | changes))  # type: ignore[arg-type]
+
+
+def empty_night() -> NightPage:
+    return NightPage(
+        summary=summary(
+            verdict=NightVerdict.EMPTY,
+            headline="Nothing was scored: the inbox is empty.",
+            counts=Counts(),
+            trusted=0,
+            suspect=0,
+            classes={},
+            quarantine_reasons={},
+            findings=(),
+            expectations=(),
+            parameters={},
+            versions={},
+            commit=None,
+        ),
+        drift=drift(),
+        predictions=predictions(),
+        quarantine=quarantine(),
+    )
+
+
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "attribute": '"><img src=x onerror=alert(1)>',
+    "single quote": "' onmouseover='alert(1)",
+    "bidi override": "gpj.\u202eexe.jpg",
+    "newline": "a\n\n# heading\n| b |",
+    "markdown link": "[click](https://evil.example/x)",
+    "markdown picture": "![x](https://evil.example/x.png)",
+    "bare address": "see https://evil.example/x and www.evil.example and me@evil.example",
+    "code": "`a` **b** ~~c~~ _d_",
+    "table": "a | b | c",
+    "template": "{{ 7 * 7 }} {% raw %}",
+    "terminal": "\x1b]0;title\x07\x1b[2J\x1b[31mred\r\x9b31m",
+    "rich markup": "[bold red]x[/] :skull: [link=https://evil.example]y[/link]",
+    "surrogate": "broken-\udcff.jpg",
+    "math": "$\\frac{1}{0}$",
+    "other scripts": "螺母 \U0001f529 שלום",
+    "close style": "</style></svg></title><base href=https://evil.example>",
+    "very long": "x" * 20_000,
+}
+
+
+def hostile_night(text: str) -> NightPage:
+    """A night in which every text that comes from files or from people is `text`."""
+    return night(
+        summary=summary(
+            bundle_id=text,
+            inbox=text,
+            headline=text,
+            report=text,
+            classes={text: 834, "washer": 400},
+            quarantine_reasons={text: 53},
+            findings=(Finding(severity=Severity.CRITICAL, source=text, what=text, evidence=text),),
+            expectations=(
+                ExpectationResult(
+                    expectation=text, column=text, level=text, severity=Severity.INFO, status="failed", observed=text
+                ),
+            ),
+            parameters={text: text},
+            versions={text: text},
+        ),
+        drift=drift(
+            {"family": "probabilities", "metric": text, "verdict": "alarm", "effect": 1.0},
+            {"family": text, "metric": text},
+        ),
+        predictions=predictions(
+            prediction(1, path=text, predicted_class=text, verdict="suspect", reasons=[text, "unusual_property"]),
+            prediction(2, path=text, predicted_class=text, camera=text),
+            prediction(
+                3, verdict="suspect", reasons=[f"expectation:{text}:{text}", "unusual_property"],
+                unusual_property="format", format=text,
+            ),
+        ),
+        quarantine=quarantine({"path": text, "reason": text, "detail": text, "content_id": text}),
+        histograms={text: Histogram(np.arange(3.0), np.array([1, 2]), np.array([2, 1]))},
+        training_classes={text: 500},
+    )  # fmt: skip
+
+
+def hostile_card(text: str) -> CardFacts:
+    return card(
+        name=text,
+        bundle_id=text,
+        classes=(text, "washer"),
+        images={"train": {text: 80, "washer": 80}, text: {text: 20}},
+        recipe={text: text},
+        golden_kinds={text: 2},
+        not_for=(text,),
+        versions={text: text},
+    )
+
+
+def card(**changes: object) -> CardFacts:
+    facts: dict[str, object] = {
+        "bundle_id": "parts-3-9f2c41d07ab3",
+        "name": "parts",
+        "version": 3,
+        "created_at": datetime(2026, 5, 1, 12, 30, tzinfo=UTC),
+        "classes": ("gear", "washer"),
+        "images": {"train": {"gear": 1_080, "washer": 180}, "validation": {"gear": 120, "washer": 45}},
+        "accuracy": {"train": Rate.of(1_255, 1_260), "validation": Rate.of(145, 165)},
+        "confusion": ((110, 10), (10, 35)),
+        "recipe": {"backbone": "MobileNetV2", "learning_rate": 0.001, "groups": None},
+        "preprocessing": {"geometry.height": 224},
+        "calibration_error_before": 0.081,
+        "calibration_error_after": 0.024,
+        "temperature": 1.7,
+        "goldens": 32,
+        "golden_kinds": {"grey": 4},
+    }
+    return CardFacts(**(facts | changes))  # type: ignore[arg-type]
+
+
+def in_terminal(show: Callable[[Console], None], width: int = 100) -> str:
+    out = io.StringIO()
+    show(Console(file=out, width=width, force_terminal=True, color_system="standard"))
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return page_html(night())
+
+
+def test_the_page_says_every_count_and_that_they_add_up(page: str) -> None:
+    text = Outline(page).text
+    for count in ("2,000", "1,234", "567", "101", "53", "29", "16", "1,117", "117", "834", "400", "41", "12", "77"):
+        assert re.search(rf"(?<![\d,]){count}(?![\d,])", text), count
+    assert "1,234 + 567 + 101 + 53 + 29 + 16 = 2,000 seen: every path is accounted for." in text
+
+
+def test_accounts_that_do_not_balance_are_said_everywhere() -> None:
+    lost = night(summary=summary(counts=Counts(seen=10, scored=7)))
+    for shown in (
+        Outline(page_html(lost)).text,
+        night_artifact(lost),
+        in_terminal(lambda console: print_night(console, lost.summary), width=200),
+    ):
+        assert "do not balance" in shown
+
+
+def test_the_page_says_what_the_night_knows(page: str) -> None:
+    text = Outline(page).text
+    for said in (
+        "warn", "1,234 images scored; sharpness moved from 10 to 4.", "Tuesday, 5 May 2026", "parts-3-9f2c41d07ab3",
+        "sharpness moved.", "effect -1.9", "1 of 2 measures differs from training: sharpness.", "−1.90 sd", "0.31",
+        "unusual sharpness of 3.25 (p 0.004)", "the file ends before the image does", "tried again on the next night",
+        "sharpness between 2 and 40", "number 41", "2 min 5 s", "shard_size", "not set", "3.15.1",
+    ):  # fmt: skip
+        assert said in text, said
+
+
+def test_the_page_is_one_file_that_loads_and_runs_nothing(page: str) -> None:
+    outline = Outline(page)
+    assert not {"script", "iframe", "object", "embed", "form", "link", "base"} & {tag for tag, _ in outline.elements}
+    for tag, attributes in outline.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("src", "href", "srcset", "data", "action", "xlink:href"):
+                assert (value or "").startswith(("data:image/", "#")), (tag, name)
+    assert "http:" not in page
+    assert "https:" not in page
+    assert "url(" not in page
+    assert "@import" not in page
+    policy = next(meta["content"] for meta in outline.all("meta") if meta.get("http-equiv"))
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
+
+
+def test_a_screen_reader_finds_its_way(page: str) -> None:
+    outline = Outline(page)
+    tags = [tag for tag, _ in outline.elements]
+    assert outline.all("html") == [{"lang": "en"}]
+    assert [tags.count(landmark) for landmark in ("header", "nav", "main", "footer", "h1")] == [1] * 5
+    assert tags.count("table") == tags.count("caption")
+    ids = [attributes["id"] for _, attributes in outline.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for attributes in outline.all("a"):
+        assert (attributes["href"] or "")[1:] in ids
+    for attributes in outline.all("section"):
+        assert attributes["aria-labelledby"] in ids
+    assert outline.all("img")
+    assert all(attributes.get("alt") for attributes in outline.all("img"))
+    assert all(attributes.get("aria-hidden") == "true" for attributes in outline.all("svg"))
+    assert any("tonight centred at" in (attributes.get("aria-label") or "") for attributes in outline.all("figure"))
+    assert all(attributes.get("scope") for attributes in outline.all("th"))
+
+
+def test_two_pages_of_one_night_are_the_same_bytes() -> None:
+    assert page_html(night()) == page_html(night())
+    assert night_artifact(night()) == night_artifact(night())
+
+
+def test_the_page_is_written_in_one_step(tmp_path: Path) -> None:
+    folder = tmp_path / "reports" / "2026-05-05"
+    assert write_page(folder, night()) == folder / "index.html"
+    write_page(folder, empty_night())
+    assert [path.name for path in folder.iterdir()] == ["index.html"]
+    assert "EMPTY" in (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="could not be written"):
+        write_page(tmp_path / "file" / "night", night())
+
+
+@pytest.mark.parametrize("size", [(160, 120), (400, 300)], ids=["small", "large"])
+def test_two_hundred_thumbnails_stay_under_three_megabytes(tmp_path: Path, size: tuple[int, int]) -> None:
+    rows = [prediction(n, verdict="suspect" if n % 2 else "trusted", reasons=["low_confidence"]) for n in range(200)]
+    pictures = {f"{n:064x}": jpeg(n, size, quality=95) for n in range(200)}
+    written = write_page(tmp_path, night(predictions=predictions(*rows), thumbnails=pictures))
+    assert written.stat().st_size <= LARGEST_PAGE < 3_000_000
+    assert len(Outline(written.read_text(encoding="utf-8")).all("img")) >= 30
+
+
+def test_pictures_that_do_not_fit_are_counted_and_their_rows_stay() -> None:
+    rows = [prediction(n, verdict="suspect", confidence=n / 100) for n in range(30)]
+    pictures = {f"{n:064x}": jpeg(n, (500, 400), quality=95) for n in range(30)}
+    outline = Outline(page_html(night(predictions=predictions(*rows), thumbnails=pictures)))
+    assert "pictures were left out" in outline.text
+    assert all(f"part-{n}.jpg" in outline.text for n in range(30))
+    assert (outline.all("img")[0]["alt"] or "").startswith("session-1/part-0.jpg")
+
+
+def test_without_thumbnails_the_page_has_no_picture_and_says_so() -> None:
+    outline = Outline(page_html(night(thumbnails={})))
+    assert outline.all("img") == []
+    assert "It shows no pictures." in outline.text
+    assert "session-1/part-1.jpg" in outline.text
+
+
+def test_bytes_that_are_no_jpeg_are_not_shown() -> None:
+    pictures = {f"{1:064x}": b"<svg onload=alert(1)>", f"{2:064x}": b""}
+    assert Outline(page_html(night(thumbnails=pictures))).all("img") == []
+
+
+def test_an_empty_night_renders() -> None:
+    outline = Outline(page_html(empty_night()))
+    for said in (
+        "empty",
+        "Nothing was scored: the inbox is empty.",
+        "0 + 0 + 0 + 0 + 0 + 0 = 0 seen",
+        "not written yet",
+    ):
+        assert said in outline.text
+    assert "EMPTY" in night_artifact(empty_night())
+    assert "EMPTY" in in_terminal(lambda console: print_night(console, empty_night().summary))
+
+
+def test_frames_without_columns_render() -> None:
+    bare = night(drift=pd.DataFrame(), predictions=pd.DataFrame(), quarantine=pd.DataFrame(), histograms={})
+    assert "Nothing was compared with training tonight." in Outline(page_html(bare)).text
+
+
+def test_too_few_images_to_compare_is_said() -> None:
+    missing: dict[str, object] = {
+        "statistic": None,
+        "effect": None,
+        "p_value": None,
+        "p_corrected": None,
+        "n": 7,
+        "verdict": "too_few",
+    }
+    missing |= {"smallest_detectable_effect": None, "night_value": float("nan"), "reference_value": pd.NA}
+    few = night(drift=drift(missing, missing | {"metric": "noise"}))
+    assert "Too few images to compare with training: 7 tonight." in Outline(page_html(few)).text
+    assert "Too few images" in night_artifact(few)
+    assert "nan" not in Outline(page_html(few)).text.lower()
+
+
+def test_no_drift_comes_with_the_smallest_shift_that_would_have_shown() -> None:
+    lines = drift_lines(drift({}, {"metric": "noise", "smallest_detectable_effect": 0.47}))
+    assert drift_sentence(lines) == (
+        "None of 2 measures differs from training beyond chance. "
+        "A shift of 0.47 standard deviations would have shown in any of them."
+    )
+
+
+def test_the_gravest_drift_comes_first() -> None:
+    rows = [
+        ("noise", "ok", 0.9),
+        ("contrast", "warn", 0.03),
+        ("entropy", "alarm", 0.002),
+        ("sharpness", "alarm", 0.001),
+    ]
+    frame = drift(*({"metric": name, "verdict": verdict, "p_corrected": p} for name, verdict, p in rows))
+    assert [line.metric for line in drift_lines(frame)] == ["sharpness", "entropy", "contrast", "noise"]
+
+
+def test_the_most_suspect_come_first_and_every_class_is_among_the_typical() -> None:
+    rows = [
+        prediction(1, verdict="suspect", out_of_distribution_p=0.03),
+        prediction(2, verdict="suspect", out_of_distribution_p=0.001),
+        *(prediction(n) for n in range(10, 40)),
+        prediction(50, predicted_class="washer"),
+    ]
+    text = Outline(page_html(night(predictions=predictions(*rows)))).text
+    assert text.index("part-2.jpg") < text.index("part-1.jpg")
+    assert "part-50.jpg" in text
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        pytest.param({"reasons": ["low_confidence"], "confidence": 0.41}, "the model is unsure (41%)", id="unsure"),
+        pytest.param(
+            {"reasons": np.array(["out_of_distribution"]), "out_of_distribution_p": 0.002},
+            "unlike the training images (p 0.002)",
+            id="array",
+        ),
+        pytest.param(
+            {"reasons": ["expectation:mode:in {L, RGB}"]}, "expected otherwise: mode in {L, RGB}", id="expectation"
+        ),
+        pytest.param(
+            {"reasons": ["unusual_property"], "unusual_property": "mode", "unusual_p": None},
+            "unusual mode of RGB",
+            id="word",
+        ),
+        pytest.param({"reasons": ["of_a_newer_version"]}, "of a newer version", id="unknown"),
+    ],
+)  # fmt: skip
+def test_a_reason_is_told_in_words(row: dict[str, object], said: str) -> None:
+    shown = night(predictions=predictions(prediction(1, verdict="suspect", **row)))
+    assert said in Outline(page_html(shown)).text
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_quarantine_reason_has_its_sentence_on_the_page(reason: Reason) -> None:
+    shown = night(
+        quarantine=quarantine({"path": "a.jpg", "reason": str(reason)}), summary=summary(quarantine_reasons={})
+    )
+    text = Outline(page_html(shown)).text
+    assert reason.sentence in text
+    assert ("tried again on the next night" in text) == reason.retryable
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_text_from_a_file_becomes_markup_on_the_page(text: str) -> None:
+    calm, hostile = (Outline(page_html(hostile_night(name))) for name in ("calm", text))
+    names = ("src", "href", "style", "class", "id")
+    assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in calm.elements]
+    for (_, found), (_, expected) in zip(hostile.elements, calm.elements, strict=True):
+        assert found.keys() == expected.keys()
+        assert [found.get(name) for name in names] == [expected.get(name) for name in names]
+    _assert_harmless(hostile.text.replace("\n", ""))
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_text_from_a_file_becomes_markup_in_the_artifact_or_the_card(text: str) -> None:
+    for calm, hostile in (
+        (night_artifact(hostile_night("calm")), night_artifact(hostile_night(text))),
+        (bundle_card(hostile_card("calm")), bundle_card(hostile_card(text))),
+    ):
+        assert _kinds(hostile) == _kinds(calm)
+        assert "<" not in hostile
+        assert not re.search(r"https?://|www\.|\S@\w", re.sub(r"base64,[\w+/=]+", "", hostile))
+        _assert_harmless(hostile.replace("\n", "").replace("\u2060", ""))
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_text_from_a_file_commands_the_terminal(text: str) -> None:
+    calm = in_terminal(lambda console: print_night(console, hostile_night("calm").summary), width=4000)
+    hostile = in_terminal(lambda console: print_night(console, hostile_night(text).summary), width=4000)
+    hostile += in_terminal(lambda console: print_predictions(console, hostile_night(text).predictions), width=4000)
+    ours = re.compile(r"\x1b\[[\d;]*m")
+    assert set(ours.findall(hostile)) <= {*ours.findall(calm), "\x1b[1m", "\x1b[32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"}
+    _assert_harmless(ours.sub("", hostile).replace("\n", ""))
+    if "[bold red]" in text:
+        assert text in hostile
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_charts_draw_any_class_name_without_a_warning(text: str) -> None:
+    shares, _ = class_shares(hostile_night(text), 8)
+    png = night_chart(shares, drift_lines(hostile_night(text).drift))
+    assert Image.open(io.BytesIO(png)).format == "PNG"
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_the_html_card_stays_html(text: str) -> None:
+    calm, hostile = (Outline(bundle_card_html(hostile_card(name))) for name in ("calm", text))
+    assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in calm.elements]
+
+
+@given(st.text(max_size=60))
+def test_visible_text_is_printable_utf8_on_one_line(text: str) -> None:
+    shown = visible(text)
+    shown.encode("utf-8")
+    _assert_harmless(shown)
+    assert visible(shown) == shown
+
+
+@given(st.text(max_size=60))
+def test_markdown_of_any_text_is_one_paragraph_of_plain_text(text: str) -> None:
+    assert _kinds(f"x{in_markdown(text)}x") == _kinds("x")
+
+
+def test_ordinary_names_stay_as_they_are() -> None:
+    for name in ("photo (1).jpg", "Größe, 50 %.png", "写真+1.jpg", "a/b:c.jpg"):
+        assert visible(name) == name
+
+
+def test_long_text_keeps_both_ends() -> None:
+    shown = visible("a" * 500 + "/end.jpg", 60)
+    assert len(shown) == 60
+    assert shown.startswith("aaa")
+    assert shown.endswith("/end.jpg")
+
+
+def test_a_pile_of_combining_marks_cannot_paint_over_its_neighbours() -> None:
+    assert visible("e" + "\u0301" * 50).count("\u0301") <= 4
+    assert visible("e\u0301") == "e\u0301"
+
+
+def test_the_artifact_holds_a_small_chart_and_at_most_six_pictures() -> None:
+    rows = [prediction(n, verdict="suspect") for n in range(20)]
+    pictures = {f"{n:064x}": jpeg(n) for n in range(20)}
+    artifact = night_artifact(night(predictions=predictions(*rows), thumbnails=pictures))
+    (chart,) = re.findall(r"data:image/png;base64,([\w+/=]+)", artifact)
+    assert len(base64.b64decode(chart)) < 60_000
+    assert artifact.count("data:image/jpeg;base64,") == 6
+    assert len(artifact) < 400_000
+    for said in ("## WARN", "| 1,234 | 567 | 101 | 53 | 29 | 16 | **2,000** |", "sharpness moved."):
+        assert said in artifact
+
+
+def test_large_thumbnails_do_not_swell_the_artifact() -> None:
+    rows = [prediction(n, verdict="suspect") for n in range(6)]
+    pictures = {f"{n:064x}": jpeg(n, (600, 500), quality=95) for n in range(6)}
+    assert len(night_artifact(night(predictions=predictions(*rows), thumbnails=pictures))) < 400_000
+
+
+def test_the_terminal_says_what_the_page_says() -> None:
+    where = {"results": "/srv/a folder/" + "deep/" * 40 + "results"}
+    shown = in_terminal(
+        lambda console: print_night(console, summary(report="/srv/reports/index.html"), places=where), width=80
+    )
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    for said in (
+        "WARN",
+        "2026-05-05",
+        "1,234 images scored",
+        "1,117 trusted, 117 suspect",
+        "2,000",
+        "567",
+        "101",
+        "53",
+    ):
+        assert said in plain, said
+    for said in ("41 × the file ends before the image does", "sharpness moved.", "/srv/reports/index.html"):
+        assert said in " ".join(plain.split()), said
+    assert where["results"] in plain
+
+
+def test_predictions_in_the_terminal_say_whether_to_trust_them_and_why() -> None:
+    rows = predictions(
+        prediction(1),
+        prediction(2, verdict="suspect", reasons=["low_confidence"], confidence=0.4),
+        prediction(3, verdict="quarantined", reasons=["truncated"], predicted_class=None, confidence=float("nan")),
+    )
+    shown = re.sub(r"\x1b\[[\d;]*m", "", in_terminal(lambda console: print_predictions(console, rows), width=160))
+    first, second, third = shown.splitlines()
+    assert first.split()[:4] == ["session-1/part-1.jpg", "gear", "88%", "trusted"]
+    assert "the model is unsure (40%)" in second
+    assert "the file ends before the image does" in third
+    assert "nan" not in third
+
+
+def test_histograms_are_drawn_in_the_colours_of_the_page() -> None:
+    edges = np.linspace(0, 10, 6)
+    svg = histogram_svg(Histogram(edges, np.array([0, 1, 2, 0, 0]), np.array([0, 0, 4, 1, 0])))
+    Outline(svg)
+    assert {"var(--training)", "var(--tonight)", "var(--rule)"} <= set(re.findall(r"var\(--\w+\)", svg))
+    assert not re.search(r"#[0-9a-f]{3,6}\b| id=|<text|<style|xmlns|clip-path", svg)
+
+
+@pytest.mark.parametrize(
+    ("tonight", "training"),
+    [([0, 0], [0, 0]), ([0, 0], [3, 4]), ([5, 0], [0, 0]), ([0, 7], [0, 9])],
+    ids=["both empty", "no night", "no training", "constant"],
+)
+def test_a_histogram_of_hardly_anything_is_drawn(tonight: list[int], training: list[int]) -> None:
+    histogram = Histogram(np.array([0.0, 1.0, 2.0]), np.array(tonight), np.array(training))
+    Outline(page_html(night(histograms={"sharpness": histogram})))
+
+
+def test_the_card_says_data_recipe_accuracy_and_limits() -> None:
+    markdown = bundle_card(card())
+    for said in (
+        "| gear | 1,080 | 120 |", "| all | 1,260 | 165 |", "| validation | 87.9% (82.0% to 92.0%, n 165) |",
+        "Training is 11.7 points above validation", "| washer | 77.8% (63.7% to 87.5%, n 45) |", "| gear | 110 | 10 |",
+        "0.081", "0.024", "temperature 1.7", "32 training images", "4 grey", "22% of the validation images of washer",
+        "Split image by image", "| groups | not set |", "| geometry.height | 224 |",
+    ):  # fmt: skip
+        assert said in markdown, said
+    outline = Outline(bundle_card_html(card()))
+    assert "87.9%" in outline.text
+    assert "What it must not be used for" in outline.text
+
+
+def test_a_card_of_many_classes_lists_the_commonest_confusions() -> None:
+    classes = tuple(f"class {n}" for n in range(40))
+    confusion = [[10 if i == j else 0 for j in range(40)] for i in range(40)]
+    confusion[3][7] = 4
+    many = card(classes=classes, confusion=confusion, images={"train": dict.fromkeys(classes, 40)})
+    assert "| class 3 | class 7 | 4 |" in bundle_card(many)
+    assert "class 7" in Outline(bundle_card_html(many)).text
+
+
+def test_a_card_without_validation_images_of_a_class_renders() -> None:
+    bare = card(
+        confusion=((5, 0), (0, 0)), accuracy={"validation": Rate.of(0, 0)}, calibration_error_before=None, goldens=0
+    )
+    assert "no images" in bundle_card(bare)
+    Outline(bundle_card_html(bare))
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)],
+    ids=["none", "all", "newcombe 1998"],
+)
+def test_the_interval_of_a_rate_is_wilsons(hits: int, n: int, low: float, high: float) -> None:
+    rate = Rate.of(hits, n)
+    assert (rate.low, rate.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def _kinds(markdown: str) -> list[str]:
+    """What a Markdown renderer makes of it: blocks, pictures, emphasis, HTML, links; not the words."""
+    kinds = []
+    for token in MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(markdown):
+        kinds.append(token.type)
+        kinds += [child.type for child in token.children or () if child.type not in ("text", "text_special")]
+    return kinds
+
+
+def _assert_harmless(text: str) -> None:
+    hidden = [character for character in text if not character.isprintable() and character not in "\u00a0\u3000"]
+    assert [hex(ord(character)) for character in hidden if not _is_space(character)] == []
+
+
+def _is_space(character: str) -> bool:
+    return character.isspace() and character not in "\n\r\t\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029"
