@@ -37,3 +37,8 @@ def night_of(options: NightOptions, scheduled: datetime | None) -> date:
 def folder_of_night(inbox: str, night: date) -> Path:
     """`inbox/{night:%Y-%m-%d}` becomes the folder of that night; a path without a field is itself."""
     return Path(_NIGHT_FIELD.sub(lambda match: night.strftime(match.group(1) or "%Y-%m-%d"), inbox))
+
+
+def is_a_folder_a_night(inbox: str) -> bool:
+    """Whether each night has a folder of its own: where it is missing, nobody delivered."""
+    return _NIGHT_FIELD.search(inbox) is not None

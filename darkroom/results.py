@@ -153,7 +153,8 @@ def read(
     if not tables:
         fields = [*DATASETS[dataset], *_RUN_FIELDS]
         tables = [pa.schema(fields).empty_table().select(wanted)]
-    return pa.concat_tables(tables, promote_options="default").to_pandas()
+    frame: pd.DataFrame = pa.concat_tables(tables, promote_options="default").to_pandas()
+    return frame
 
 
 def read_part(storage: Storage, part: Part, columns: Sequence[str] | None = None) -> pa.Table:

@@ -1,8 +1,8 @@
 """Where results lie: the few operations that the commit protocol needs, and how a local disk does them for good.
 
 An object store can stand behind the same interface: `write_new` is its conditional put, `copy` its server-side copy,
-`move_folder` a copy of every object (nothing is committed by a move), and `try_lock` may refuse or always agree, because
-locks only save work; the number of the commit is what guarantees.
+`move_folder` a copy of every object (nothing is committed by a move), and `try_lock` may refuse or always agree,
+because locks only save work; the number of the commit is what guarantees.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Storage(Protocol):
         """Bytes of a file."""
 
     def move_folder(self, source: str, target: str) -> None:
-        """Move a folder, whole and for good, to where nothing is."""
+        """Move a folder, whole and for good; where the target is there already, only make sure of it."""
 
     def remove_folder(self, key: str) -> None:
         """Remove a folder: gone at once, or not at all; nothing happens where there is none."""
@@ -169,11 +169,12 @@ class LocalStorage:
         """Fsync of the folder, rename, fsync of both parents."""
         with self._refusing("could not be moved into place", target):
             old, new = self._path(source), self._path(target)
-            _sync_folder(old)
             _make_folder(new.parent)
-            os.rename(old, new)  # noqa: PTH104 - the call that the crash tests count
+            if not new.exists():
+                _sync_folder(old)
+                os.rename(old, new)  # noqa: PTH104 - the call that the crash tests count
+                _sync_folder(old.parent)
             _sync_folder(new.parent)
-            _sync_folder(old.parent)
 
     def remove_folder(self, key: str) -> None:
         """Renamed out of sight first: a crash while removing must not leave half a folder behind."""

@@ -5,31 +5,192 @@ The nightly shard and `darkroom.predict` both come through here; it is where tas
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import batched
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
+from darkroom.names import to_text
+from darkroom.reasons import Verdict
+from darkroom.schemas import PREDICTIONS
 from expectations.knowledge import Knowledge
 from expectations.outliers import judge_rows
 from expectations.suite import RowOutcome, run_rows
-from tasks.bundle import Bundle, find_bundle, open_bundle
+from tasks.bundle import Bundle, find_bundle, open_bundle, replay_goldens
 from tasks.inference import Engine, load_engine
 from tasks.workers import Arrived, DecodePool, Job, Refused, Wanted
 
-# A few dozen: enough to keep the engine busy, small enough that the tensors of a batch stay in the cache.
+# A few dozen: enough to keep the engine busy, few enough that a shard's tensors are never in memory together.
 BATCH = 32
+
+
+class Proof(BaseModel):
+    """A bundle that holds, and by how much its goldens differ from the sealed ones."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bundle_id: str
+    path: str
+    goldens: int
+    max_probability_difference: float
+    engine: str
+    seconds: float
+
+    def as_text(self) -> str:
+        """For a person."""
+        return (
+            f"{self.bundle_id} holds: every digest, and {self.goldens} golden images with equal pixels and tensors; "
+            f"probabilities differ by at most {self.max_probability_difference:.1e} ({self.engine}, {self.seconds:.1f} s)."
+        )
 
 
 @dataclass(frozen=True)
 class Instruments:
-    """What it takes to look at images: a proved bundle, its engine, and what it knows of normal."""
+    """What it takes to look at images: a bundle, proved in this process, its engine, and what it knows of normal."""
 
     bundle: Bundle
     engine: Engine
     knowledge: Knowledge
+    proof: Proof
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Some images, looked at: a row of darkroom.schemas.PREDICTIONS each, and those that could not be."""
+
+    rows: pd.DataFrame
+    outcome: RowOutcome
+    refused: list[Refused]
+
+
+# The last bundle that this process has proved: shards of one run, and calls of `predict`, come to the same one.
+_proved: dict[str, Instruments] = {}
+
+
+def prove(path: Path) -> Instruments:
+    """Open a bundle and replay its goldens, whatever was proved before: what comes back may score.
+
+    Raises: BundleUnreadable, BundleTampered, GoldenMismatch.
+    """
+    bundle = open_bundle(find_bundle(path))
+    engine = load_engine(
+        bundle.model_path, bundle.manifest.embedding_layer, input_shape=bundle.preprocessing.input_shape
+    )
+    replay = replay_goldens(bundle, engine)
+    proof = Proof(
+        bundle_id=bundle.id,
+        path=str(bundle.path),
+        goldens=replay.n,
+        max_probability_difference=replay.max_probability_difference,
+        engine=engine.name,
+        seconds=replay.seconds,
+    )
+    instruments = Instruments(bundle, engine, Knowledge.from_files(bundle.read_bytes), proof)
+    _proved.clear()
+    _proved[str(bundle.path)] = instruments
+    return instruments
+
+
+def proved(path: Path) -> Instruments:
+    """The instruments of a bundle: those that this process has proved, or proved now.
+
+    The digests are checked each time, so that a bundle that changed in the meantime is not taken for the proved one.
+    """
+    bundle = open_bundle(find_bundle(path))
+    known = _proved.get(str(bundle.path))
+    return known if known is not None and known.bundle.id == bundle.id else prove(path)
+
+
+def look(jobs: Iterable[Job], instruments: Instruments, *, processes: int | None = None) -> Looked:
+    """Decode, measure, predict and doubt; keys of the jobs are the paths of the rows."""
+    refused: list[Refused] = []
+    batches = []
+    with DecodePool(instruments.bundle.preprocessing, Wanted(tensor=True, properties=True), processes=processes) as pool:
+        for batch in _batches(pool.run(jobs), refused):
+            batches.append(_predicted(batch, instruments))
+    seen = _concatenated(batches)
+    if seen is None:
+        return Looked(PREDICTIONS.empty_table().to_pandas(), RowOutcome.nothing(), refused)
+    rows, embeddings = seen
+    return Looked(*_doubted(rows, embeddings, instruments), refused)
+
+
+def predict_files(bundle: Path, files: Sequence[Path], *, processes: int | None = None) -> pd.DataFrame:
+    """One row a file, in the order given; see darkroom.predict."""
+    instruments = proved(bundle)
+    jobs = [Job(key=number, path=path) for number, path in enumerate(files)]
+    looked = look(jobs, instruments, processes=min(processes or len(files), len(files)) or 1)
+    rows = looked.rows.assign(number=looked.rows["path"].astype(int))
+    refused = pd.DataFrame(
+        {
+            "number": [int(one.key) for one in looked.refused],
+            "content_id": [one.content_id for one in looked.refused],
+            "verdict": [str(Verdict.QUARANTINED) for _ in looked.refused],
+            "reasons": [[str(one.reason)] for one in looked.refused],
+        }
+    )
+    both = pd.concat([rows, refused.reindex(columns=rows.columns)], ignore_index=True) if len(refused) else rows
+    both = both.sort_values("number", ignore_index=True)
+    return both.assign(path=[str(files[number]) for number in both["number"]]).drop(columns="number")
+
+
+def _batches(arrivals: Iterable[Arrived | Refused], refused: list[Refused]) -> Iterator[list[Arrived]]:
+    def arrived() -> Iterator[Arrived]:
+        for one in arrivals:
+            if isinstance(one, Refused):
+                refused.append(one)
+            else:
+                yield one
+
+    images = arrived()
+    while batch := list(islice(images, BATCH)):
+        yield batch
+
+
+def _predicted(batch: Sequence[Arrived], instruments: Instruments) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """One forward pass: the rows so far, and their embeddings (n, e)."""
+    outputs = instruments.engine.run(np.stack([image.tensor for image in batch if image.tensor is not None]))
+    knowledge = instruments.knowledge
+    ordered = np.sort(outputs.probabilities, axis=1)
+    classes = np.asarray(instruments.bundle.classes, dtype=object)
+    rows = pd.DataFrame(
+        {
+            "content_id": [image.content_id for image in batch],
+            "path": [str(image.key) for image in batch],
+            "predicted_class": classes[outputs.probabilities.argmax(axis=1)],
+            "confidence": knowledge.calibration.calibrated(outputs.probabilities).max(axis=1),
+            "margin": ordered[:, -1] - ordered[:, -2],
+            "probabilities": list(outputs.probabilities),
+            "embedding": list(knowledge.projection.apply(outputs.embedding)),
+        }
+    )
+    properties = pd.DataFrame([image.properties for image in batch])
+    return pd.concat([rows, properties], axis=1), outputs.embedding
+
+
+def _doubted(
+    rows: pd.DataFrame, embeddings: NDArray[np.float32], instruments: Instruments
+) -> tuple[pd.DataFrame, RowOutcome]:
+    """Row expectations, outlier scores, and from them the row verdicts."""
+    knowledge = instruments.knowledge
+    outcome = run_rows(knowledge.suite, rows)
+    unusual = knowledge.outliers.score(rows)
+    far = knowledge.neighbours.score(embeddings)
+    judged = judge_rows(rows["confidence"], unusual, far, outcome, knowledge.calibration)
+    rows = rows.assign(
+        verdict=judged.verdicts,
+        reasons=judged.reasons,
+        unusual_p=unusual.p,
+        unusual_property=unusual.named,
+        out_of_distribution_p=far,
+        scored_at=pd.Timestamp(datetime.now(UTC)),
+    )
+    return rows[PREDICTIONS.names], outcome

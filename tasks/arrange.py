@@ -16,7 +16,7 @@ from darkroom.reasons import FileStatus, Reason, Verdict
 from darkroom.results import Dataset, Part, part_bytes
 from darkroom.schemas import FILES, QUARANTINE
 from darkroom.summary import Counts
-from tasks.intake import TO_SCORE, counts_of
+from tasks.intake import TO_SCORE
 from tasks.quarantine import status_of
 from tasks.staging import ManifestRecord, ShardRecord, Staging, tally
 
@@ -58,7 +58,9 @@ def published(staging: Staging, dataset: Dataset) -> list[str]:
     return [staging.key("publish", dataset, name) for name in staging.storage.list(staging.key("publish", dataset))]
 
 
-def arrange(staging: Staging, bundle: str, night: object, lost: pa.Array, base: int) -> Arranged:
+def arrange(
+    staging: Staging, bundle: str, night: object, lost: pa.Array, base: int, *, with_drift: bool = False
+) -> Arranged:
     """Make `publish/` anew from the manifest and the finished shards, without the lost contents.
 
     Nothing that it is made from is changed, so it can be made again after a crash or another loss.
@@ -79,7 +81,7 @@ def arrange(staging: Staging, bundle: str, night: object, lost: pa.Array, base: 
             retryable = pc.is_in(quarantined["reason"], value_set=_RETRYABLE)
             builder.add("quarantine", files, quarantined.append_column("retryable", retryable).select(QUARANTINE.names))
             tally_.reasons.update(tally(quarantined["reason"]))
-    if staging.storage.exists(staging.key(_DRIFT)):
+    if with_drift:
         builder.drift()
     counts = Counts.of(dict(tally_.statuses))
     scored = sum(part.rows for part in tally_.parts if part.dataset == "predictions")

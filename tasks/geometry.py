@@ -33,7 +33,7 @@ class _Place(NamedTuple):
 
 
 def to_resized(pixels: NDArray[np.uint8], geometry: Geometry) -> NDArray[Any]:
-    """(H, W, 3) uint8 → (height, width, 3), 0 … 255; uint8, or float32 where TensorFlow resizes and nothing is rounded."""
+    """(H, W, 3) uint8 → (height, width, 3), 0 … 255: uint8, or float32 where TensorFlow resizes unrounded."""
     height, width = pixels.shape[:2]
     box = _zoomed(_crop(width, height, geometry), geometry)
     place = _place(box, geometry)
@@ -147,5 +147,5 @@ def _tensorflow(pixels: NDArray[np.uint8], box: _Box, place: _Place, geometry: G
 def _rounded(resized: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     if geometry.rounding == "none" or resized.dtype == np.uint8:
         return resized
-    whole = np.rint(resized) if geometry.rounding == "round" else np.trunc(resized)
+    whole: NDArray[Any] = np.rint(resized) if geometry.rounding == "round" else np.trunc(resized)
     return np.clip(whole, 0, 255).astype(np.uint8)

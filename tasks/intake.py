@@ -20,7 +20,7 @@ from darkroom.reasons import FileStatus, Reason
 from darkroom.results import now
 from darkroom.schemas import FILES
 from darkroom.summary import Counts
-from tasks.decode import FORMAT_EXTENSIONS, sniff
+from tasks.formats import FORMAT_EXTENSIONS, sniff
 from tasks.identity import FIRST_BYTES, NotRead, Seen, content_id, first_bytes, not_read, opened
 from tasks.ledger import Ledger
 from tasks.quarantine import status_of
@@ -68,6 +68,11 @@ class Manifest:
     def counts(self) -> Counts:
         """If all goes well."""
         return counts_of(self.files["status"])
+
+
+def nothing_delivered(inbox: Path, ledger: Ledger) -> Manifest:
+    """The manifest of a night without an inbox: what an `empty` night is committed with."""
+    return Manifest(MANIFEST.empty_table(), inbox_text(inbox), now(), ledger.newest)
 
 
 def counts_of(statuses: pa.ChunkedArray) -> Counts:
@@ -193,11 +198,11 @@ class _Rows:
         with ThreadPoolExecutor(threads, thread_name_prefix="intake") as pool:
             for start in range(0, len(rows), _FILES_A_SLICE):
                 part = rows[start : start + _FILES_A_SLICE]
-                work = [
-                    (text, bool(self.link[row]), self.walked.seen(row)) for row, text in self._with_texts(texts, part)
-                ]
+                work = list(self._with_texts(texts, part))
                 turns = [work[turn : turn + _FILES_A_TURN] for turn in range(0, len(work), _FILES_A_TURN)]
-                found = pool.map(lambda turn: [self._identify(*item, formats, max_bytes) for item in turn], turns)
+                found = pool.map(
+                    lambda turn: [self._identify(row, text, formats, max_bytes) for row, text in turn], turns
+                )
                 ids = []
                 for row, (content, problem) in zip(part, (item for turn in found for item in turn), strict=True):
                     ids.append(content)
@@ -211,10 +216,11 @@ class _Rows:
         self.content = pc.coalesce(self.content, read)
 
     def _identify(
-        self, text: str, through_link: bool, seen: Seen, formats: frozenset[str], max_bytes: int
+        self, row: int, text: str, formats: frozenset[str], max_bytes: int
     ) -> tuple[str | None, NotRead | FileStatus | None]:
         """The content id where the file was read, and why it is not to be scored, if it is not."""
-        path = real_path(self.walked.root, text, through_link=through_link)
+        seen = self.walked.seen(row)
+        path = real_path(self.walked.root, text, through_link=bool(self.link[row]))
         if path is None:
             return None, NotRead(Reason.LINK_OUT_OF_FOLDER, "became a link out of the folder")
         content = None

@@ -73,7 +73,7 @@ class Decode(BaseModel):
     icc
         Ignored, as every training library does, or converted to sRGB (perceptual intent; a broken profile is ignored).
     grey
-        `luma`: Rec. 601 of RGB, replicated; `decoder`: the JPEG's own Y channel, replicated (OpenCV's IMREAD_GRAYSCALE).
+        `luma`: Rec. 601 of RGB, replicated; `decoder`: the JPEG's own Y channel (OpenCV's IMREAD_GRAYSCALE).
     frame
         Of an animation or of several pages.
     truncated
@@ -144,7 +144,7 @@ class Geometry(BaseModel):
     zoom
         1, or how much closer: the box's sides are divided by it around its centre (FixRes, arXiv 1906.06423).
     interpolation
-        `load_img` says nearest by default, datasets bilinear (keras PR#7975): measured, one image in nine changes class.
+        `load_img` says nearest by default, datasets bilinear (keras PR#7975): one image in nine changes class.
     antialias
         Pillow always does, except for nearest; tf.image only if told to (tensorflow#6720, pytorch/vision#2950).
     sampling_grid
@@ -179,9 +179,7 @@ class Geometry(BaseModel):
                 sampling_grid=("half_pixel",),
                 rounding=("round",),
             )
-            _require(
-                self, f"resizer=pillow, {self.interpolation}", antialias=(self.interpolation != "nearest",)
-            )
+            _require(self, f"resizer=pillow, {self.interpolation}", antialias=(self.interpolation != "nearest",))
         else:
             _require(self, "resizer=tensorflow", interpolation=TENSORFLOW_INTERPOLATIONS)
             if self.box_rounding == "exact":
@@ -317,7 +315,7 @@ def _require(model: BaseModel, because: str, **allowed: tuple[object, ...]) -> N
 
 
 def _plainly(problem: ValidationError, source: Path | None) -> WrongUse:
-    """pydantic's findings in our words, the first as the headline."""
+    """The findings of pydantic in our words, the first as the headline."""
     findings = []
     for error in problem.errors(include_url=False):
         knob = ".".join(str(part) for part in error["loc"]) or "preprocessing"

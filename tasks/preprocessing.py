@@ -1,6 +1,6 @@
-"""The one way from a file's bytes to what a model sees. Train, validate, score, explain and diagnose all call `prepare`.
+"""The one way from a file's bytes to what a model sees; train, validate, score and diagnose all call `prepare`.
 
-    bytes ─ decode ─► pixels (H, W, 3) uint8 ─ to_resized ─► (h, w, 3) 0 … 255 ─ to_tensor ─► (h, w, 3) float32
+bytes ─ decode ─► pixels (H, W, 3) uint8 ─ to_resized ─► (h, w, 3) 0 … 255 ─ to_tensor ─► (h, w, 3) float32
 """
 
 from __future__ import annotations
@@ -55,5 +55,5 @@ def prepare(data: bytes, preprocessing: Preprocessing, limits: Limits | None = N
 def array_digest(array: NDArray[Any]) -> str:
     """sha256 (hex) of an array's type, shape and bytes: goldens are compared by it."""
     digest = hashlib.sha256(f"{array.dtype.newbyteorder('<').str}{array.shape}".encode())
-    digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")))
+    digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
     return digest.hexdigest()

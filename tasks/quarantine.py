@@ -14,7 +14,7 @@ from darkroom.names import as_detail, from_text
 from darkroom.reasons import FileStatus, Reason
 from darkroom.schemas import QUARANTINE
 from darkroom.storage import Storage
-from tasks.decode import sniff
+from tasks.formats import sniff
 from tasks.identity import FIRST_BYTES, NotRead, blocks, first_bytes, opened
 
 COPIES = "quarantine_files"

@@ -1,12 +1,12 @@
 """What a run has finished so far, outside of what anybody reads: its manifest, its shards, its lock.
 
-    staging/<run>/run.json            what the run is
-                  manifest.parquet    every path (frozen at the first attempt), manifest.json last
-                  to_score.parquet    one row group a shard
-                  shards/…            immutable parts under names of their own; <shard>.json, written once, says which count
-                  publish/…           made from the above: what is renamed into place
-                  intent.json         from here on the run will be committed, by itself or by whoever comes next
-                  held.json           complete, and kept back until a person releases it
+    staging/<run>/run.json           what the run is
+                  manifest.parquet   every path (frozen at the first attempt), manifest.json last
+                  to_score.parquet   one row group a shard
+                  shards/…           immutable parts under names of their own; <shard>.json, written once, says which
+                  publish/…          made from the above: what is renamed into place
+                  intent.json        from here on the run will be committed, by itself or by whoever comes next
+                  held.json          complete, and kept back until a person releases it
 
 Everything is written whole, so that what is there can be used; a shard that two workers finish counts once.
 """
@@ -14,17 +14,19 @@ Everything is written whole, so that what is there can be used; a shard that two
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from darkroom.errors import CommitConflict, StorageError
 from darkroom.results import Commit, Part, parquet_bytes, part_bytes
@@ -35,10 +37,18 @@ from tasks.intake import TO_SCORE, Manifest
 from tasks.quarantine import Refusal, refusals_table
 
 ROWS_A_FILES_PART = 262_144
+# A run that hangs while it holds the bundle's lock must not stop the others: after this they go on without.
+LOCK_PATIENCE_SECONDS: Final = 1800.0
+
+# Names of folders on every storage, and never taken for numbers by readers of Hive datasets.
+_ID = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+_R = TypeVar("_R", bound=_Record)
 
 
 class RunRecord(_Record):
@@ -90,9 +100,24 @@ class Intent(_Record):
     taken_in_at: datetime
 
 
+def valid_id(name: str) -> bool:
+    """Whether this can be the id of a run or a bundle: letters, digits, `.`, `_`, `-`, and a letter among them."""
+    return _ID.fullmatch(name) is not None
+
+
+def run_lock(run: str) -> str:
+    """Name of the lock that a run holds while it is alive."""
+    return f"run-{run}"
+
+
+def bundle_lock(storage: Storage, bundle: str) -> Lock | None:
+    """The lock under which runs of one bundle settle and commit in turn; None: it was not to be had in good time."""
+    return storage.try_lock(f"bundle-{bundle}", LOCK_PATIENCE_SECONDS)
+
+
 @dataclass(frozen=True)
 class Staging:
-    """The staging of one run. Carries no state and no lock: a worker makes its own from the results and the run's id."""
+    """The staging of one run. Has no state and no lock: a worker makes its own from the results and the run's id."""
 
     storage: Storage
     run: str
@@ -103,13 +128,15 @@ class Staging:
 
     def record(self) -> RunRecord | None:
         """What the run is; None: there is no such run (any more)."""
-        data = self.storage.peek(self.key("run.json"))
-        return None if data is None else RunRecord.model_validate_json(data)
+        return self.peek(RunRecord, "run.json")
 
     def intent(self) -> Intent | None:
         """What will be committed, once that is decided."""
-        data = self.storage.peek(self.key("intent.json"))
-        return None if data is None else Intent.model_validate_json(data)
+        return self.peek(Intent, "intent.json")
+
+    def held(self) -> Intent | None:
+        """What would be committed, if a person released it."""
+        return self.peek(Intent, "held.json")
 
     # -- the manifest
 
@@ -129,12 +156,11 @@ class Staging:
 
     def frozen(self) -> ManifestRecord | None:
         """What was frozen; None: the run has not come that far."""
-        data = self.storage.peek(self.key("manifest.json"))
-        return None if data is None else ManifestRecord.model_validate_json(data)
+        return self.peek(ManifestRecord, "manifest.json")
 
     def manifest(self) -> Manifest:
         """The frozen manifest. Raises StorageError where there is none."""
-        record = ManifestRecord.model_validate_json(self.storage.read(self.key("manifest.json")))
+        record = self._frozen()
         files = pa.concat_tables(self.manifest_files()).combine_chunks()
         return Manifest(files, record.inbox, record.taken_in_at, record.base)
 
@@ -156,18 +182,17 @@ class Staging:
     def finished(self) -> dict[int, ShardRecord]:
         """The finished shards: a run that resumes leaves them out."""
         names = [name for name in self.storage.list(self.key("shards")) if name.endswith(".json")]
-        records = [ShardRecord.model_validate_json(self.storage.read(self.key("shards", name))) for name in names]
-        return {record.shard: record for record in records}
+        records = [self.peek(ShardRecord, "shards", name) for name in names]
+        return {record.shard: record for record in records if record is not None}
 
     def unfinished(self) -> list[int]:
         """The shards that are still to be done."""
-        record = ManifestRecord.model_validate_json(self.storage.read(self.key("manifest.json")))
         done = self.finished()
-        return [shard for shard in range(record.shards) if shard not in done]
+        return [shard for shard in range(self._frozen().shards) if shard not in done]
 
     def refused(self, record: ShardRecord) -> pa.Table:
         """What a shard could not score: quarantine columns, those that are only deferred among them."""
-        return refusals_table([]) if record.refused is None else self._table(self.key("shards", record.refused))
+        return refusals_table([]) if record.refused is None else self.read_table(self.key("shards", record.refused))
 
     def sketch(self, record: ShardRecord) -> bytes | None:
         """What the shard left for the evaluation of the night."""
@@ -175,22 +200,38 @@ class Staging:
 
     def read_table(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A Parquet file of the run."""
-        return self._table(key, columns)
-
-    def _table(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
         with self._parquet(key) as file:
             return file.read(columns=None if columns is None else list(columns))
 
-    def _parquet(self, key: str) -> Any:
+    def peek(self, model: type[_R], *names: str) -> _R | None:
+        """One of the run's small files; None: it is not there."""
+        data = self.storage.peek(self.key(*names))
+        try:
+            return None if data is None else model.model_validate_json(data)
+        except ValidationError as error:
+            raise self._unreadable(self.key(*names), error.errors()[0]["msg"]) from error
+
+    def _frozen(self) -> ManifestRecord:
+        record = self.frozen()
+        if record is None:
+            raise self._unreadable(self.key("manifest.json"), "it is not there")
+        return record
+
+    @contextmanager
+    def _parquet(self, key: str) -> Iterator[Any]:
         filesystem, path = self.storage.arrow(key)
         try:
-            return pq.ParquetFile(path, filesystem=filesystem)
+            with pq.ParquetFile(path, filesystem=filesystem) as file:
+                yield file
         except (OSError, pa.ArrowException) as error:
-            raise StorageError(
-                f"A file of an unfinished run cannot be read: {error}.",
-                file=self.storage.describe(key),
-                todo=f"remove {self.storage.describe(self.key())}; the night is then scored from its start",
-            ) from error
+            raise self._unreadable(key, str(error)) from error
+
+    def _unreadable(self, key: str, why: str) -> StorageError:
+        return StorageError(
+            f"A file of an unfinished run cannot be read: {why}.",
+            file=self.storage.describe(key),
+            todo=f"remove {self.storage.describe(self.key())}; the night is then scored from its start",
+        )
 
 
 @dataclass

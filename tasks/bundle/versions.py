@@ -109,7 +109,7 @@ def remember(folder: Path, **what: Any) -> None:
 
 def next_version(folder: Path) -> int:
     """One more than any version that is there, or ever was: a number is never used twice."""
-    return max([0, *_versions(folder), *(entry["version"] for entry in _history(folder))]) + 1
+    return max([0, *_versions(folder), *_remembered(folder)]) + 1
 
 
 def take_number(models: Path, sealing: Path, name: str, version: int) -> bool:
@@ -181,15 +181,14 @@ def _versions(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
-def _history(folder: Path) -> Iterator[dict[str, Any]]:
+def _remembered(folder: Path) -> Iterator[int]:
+    """Every version that the history names."""
     try:
         lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:
         try:
-            entry = json.loads(line)
-        except ValueError:
+            yield int(json.loads(line)["version"])
+        except (ValueError, TypeError, KeyError):
             continue  # a writer died in the middle of this line
-        if isinstance(entry, dict) and isinstance(entry.get("version"), int):
-            yield entry

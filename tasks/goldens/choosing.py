@@ -73,15 +73,16 @@ def _kinds(rows: pd.DataFrame, chosen: Mapping[int, str]) -> Iterator[tuple[int,
             if not any(row in chosen for row in having):
                 yield int(having[0]), f"{column} {value}"
     for why, column, largest in _EXTREMES:
-        values = rows[column].dropna()
-        if len(values) and values.min() < values.max():
-            yield int(values.idxmax() if largest else values.idxmin()), why
-    wrong = (rows["split"] == "validation") & (rows["predicted_class"] != rows["label"])
-    if wrong.any():
-        yield int(wrong.idxmax()), "held out, and predicted wrongly"
-    for label, having in rows.groupby("label", sort=True):
-        if not any(row in chosen for row in having.index):
-            yield int(having.index[0]), f"class {label}"
+        values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        if np.isfinite(values).any() and np.nanmin(values) < np.nanmax(values):
+            yield int(np.nanargmax(values) if largest else np.nanargmin(values)), why
+    wrong = np.flatnonzero((rows["split"] == "validation") & (rows["predicted_class"] != rows["label"]))
+    if len(wrong):
+        yield int(wrong[0]), "held out, and predicted wrongly"
+    for label in sorted(set(rows["label"])):
+        having = np.flatnonzero(rows["label"] == label)
+        if not any(row in chosen for row in having):
+            yield int(having[0]), f"class {label}"
 
 
 def _in_turn(rows: pd.DataFrame) -> list[int]:

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tasks.preprocessing import array_digest
+
 # An 8 × 8 grid of sampled points beside each digest: a digest says that something differs, the points by how much.
 _GRID = 8
 
@@ -93,14 +95,6 @@ RECORD = pa.schema(
     ],
     metadata={b"darkroom_goldens_schema": b"1"},
 )
-
-
-def array_digest(array: NDArray[Any]) -> str:
-    """sha256, hex, of an array's type, shape and values: equal only where every bit is."""
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    digest = hashlib.sha256(f"{little.dtype.str} {little.shape}\n".encode())
-    digest.update(little.data)
-    return digest.hexdigest()
 
 
 def to_parquet(goldens: Sequence[SealedGolden]) -> bytes:

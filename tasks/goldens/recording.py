@@ -20,7 +20,7 @@ from darkroom.errors import DarkroomError, TrainingFailed, UnsupportedModel
 from tasks.goldens.record import Fingerprint, Golden, SealedGolden, to_parquet
 from tasks.goldens.replay import OTHER_ENGINE_TOLERANCE, SAME_ENGINE_TOLERANCE
 from tasks.machine import libraries, machine_type
-from tasks.preprocessing import Preprocessing, prepare
+from tasks.preprocessing import ImageRefused, Preprocessing, prepare
 
 # Loading TensorFlow takes seconds, a large model tens of them; a process that hangs must not hang the training.
 _TIMEOUT_SECONDS = 900.0
@@ -101,7 +101,6 @@ def record_in_new_process(folder: Path, embedding_layer: str, classes: int, gold
 
 def record(request: dict[str, Any]) -> dict[str, Any]:
     """In the new process: load, prepare, predict, write goldens.parquet; the answer of the process."""
-    from tasks.decode import ImageRefused
     from tasks.inference import load_engine
 
     folder = Path(request["folder"])

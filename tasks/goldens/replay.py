@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import GoldenMismatch
-from tasks.decode import ImageRefused
 from tasks.goldens.record import Fingerprint, SealedGolden
 from tasks.machine import libraries, machine_type
-from tasks.preprocessing import Preprocessing, prepare
+from tasks.preprocessing import ImageRefused, Preprocessing, prepare
 
 if TYPE_CHECKING:
     from tasks.bundle import Bundle, BundleManifest

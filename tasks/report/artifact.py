@@ -29,7 +29,7 @@ def night_artifact(page: NightPage) -> str:
         f"Night of {summary.night}, bundle {in_markdown(summary.bundle_id)}. {summary.trusted:,} trusted, "
         f"{summary.suspect:,} suspect.",
         _accounts(page),
-        _findings(summary.findings),
+        _findings(summary.findings) or view.no_finding_sentence(summary),
     ]
     classes, _ = view.class_shares(page, 8)
     if classes or lines:
@@ -55,8 +55,6 @@ def _accounts(page: NightPage) -> str:
 
 
 def _findings(findings: tuple[Finding, ...]) -> str:
-    if not findings:
-        return "No finding: every check of this night passed."
     told = [_finding(finding) for finding in findings[:_MOST_FINDINGS]]
     if len(findings) > _MOST_FINDINGS:
         told.append(f"- and {len(findings) - _MOST_FINDINGS:,} more")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -54,7 +55,8 @@ def write_page(folder: Path, page: NightPage) -> Path:
         unfinished.write_text(page_html(page), encoding="utf-8")
         unfinished.replace(target)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
         raise StorageError(
             "The night's page could not be written.",
             file=target,
@@ -136,6 +138,7 @@ def _words(page: NightPage) -> dict[str, Any]:
         "contents": _contents(page, has_multiples=bool(multiples)),
         "findings": summary.findings[:_MOST_FINDINGS],
         "more_findings": max(0, len(summary.findings) - _MOST_FINDINGS),
+        "no_finding_sentence": view.no_finding_sentence(summary),
         "sum_sentence": view.sum_sentence(summary.counts),
         "accounts": view.accounting(summary.counts),
         "classes": classes,

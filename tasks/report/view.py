@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from darkroom.reasons import NightVerdict, Reason, Suspicion
 from darkroom.schemas import CATEGORICAL_PROPERTIES
-from darkroom.summary import Counts, ExpectationResult
+from darkroom.summary import Counts, ExpectationResult, NightSummary
 from tasks.report.night_page import Histogram, NightPage
 
 Row = Mapping[Hashable, object]
@@ -109,6 +109,15 @@ def sum_sentence(counts: Counts) -> str:
         return f"{total} = {counts.seen:,} seen: every path is accounted for."
     found = sum(account.count for account in accounts)
     return f"{total} = {found:,}, but {counts.seen:,} were seen: the accounts of this night do not balance."
+
+
+def no_finding_sentence(summary: NightSummary) -> str:
+    """What an empty list of findings means: that all was well only where something was checked."""
+    if not summary.counts.scored:
+        return "No finding; no image was scored tonight, so there was nothing to check."
+    if not summary.expectations:
+        return "No finding; no expectation was evaluated."
+    return "No finding: every check of this night passed."
 
 
 def class_shares(page: NightPage, most: int) -> tuple[list[ClassShare], int]:

@@ -1,0 +1,59 @@
+"""What a night's page shows: a bounded sample of rows, and small pictures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from darkroom.names import from_text
+from darkroom.reasons import Verdict
+from tasks.preprocessing import Preprocessing
+from tasks.workers import Arrived, DecodePool, Job, Wanted
+
+SUSPECT, TYPICAL, QUARANTINED = 24, 12, 60
+_SIDE = 144
+
+
+def pick(shards: Iterable[pa.Table]) -> pd.DataFrame:
+    """The most suspect rows of a night, and a few that nothing speaks against; memory is that of one shard."""
+    suspect: pa.Table | None = None
+    typical: pa.Table | None = None
+    for rows in shards:
+        doubtful = rows.filter(pc.equal(rows["verdict"], Verdict.SUSPECT))
+        suspect = _best(suspect, doubtful, SUSPECT, [("doubt", "ascending"), ("confidence", "ascending")])
+        trusted = rows.filter(pc.equal(rows["verdict"], Verdict.TRUSTED))
+        typical = _best(typical, trusted, TYPICAL, [("order", "ascending")])
+    kept = [table for table in (suspect, typical) if table is not None]
+    if not kept:
+        return pd.DataFrame()
+    return pa.concat_tables(kept).drop_columns(["doubt", "order"]).to_pandas()
+
+
+def thumbnails_of(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing) -> dict[str, bytes]:
+    """Content id → JPEG, for the rows whose file is still there; decoded where it can be killed, like any image."""
+    jobs = [
+        Job(key=content, path=inbox / from_text(path), content_id=content)
+        for path, content in zip(rows["path"], rows["content_id"], strict=True)
+        if content is not None
+    ]
+    if not jobs:
+        return {}
+    wanted = Wanted(tensor=False, properties=False, thumbnail=_SIDE)
+    with DecodePool(preprocessing, wanted) as pool:
+        return {
+            str(one.key): one.thumbnail
+            for one in pool.run(jobs)
+            if isinstance(one, Arrived) and one.thumbnail is not None
+        }
+
+
+def _best(kept: pa.Table | None, rows: pa.Table, most: int, order: list[tuple[str, str]]) -> pa.Table:
+    """The first rows of those kept so far and these; content ids are random, so their order draws a fair sample."""
+    doubt = pc.min_element_wise(rows["unusual_p"], rows["out_of_distribution_p"])
+    rows = rows.append_column("doubt", pc.fill_null(doubt, 1.0)).append_column("order", rows["content_id"])
+    both = rows if kept is None else pa.concat_tables([kept, rows])
+    return both.sort_by(order).slice(0, most)

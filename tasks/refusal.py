@@ -1,0 +1,47 @@
+"""Why a decoder gave no pixels: what Pillow and TensorFlow raise, as reason codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from darkroom.reasons import Reason
+
+_LONGEST_DETAIL = 300
+
+
+class ImageRefused(Exception):
+    """A file gives no pixels, for a reason; survives pickling."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        detail = " ".join(detail.split())[:_LONGEST_DETAIL]
+        super().__init__(f"{reason.value}: {detail}" if detail else reason.value)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (ImageRefused, (self.reason, self.detail))
+
+
+def refusal(problem: BaseException) -> ImageRefused:
+    """The reason code of what a decoder raised.
+
+    Pillow raises OSError, UnidentifiedImageError, ValueError, DecompressionBombError, NotImplementedError, SyntaxError,
+    struct.error and more for broken files, so whatever is not known better is broken data.
+    """
+    if isinstance(problem, ImageRefused):
+        return problem
+    said = f"{type(problem).__name__}: {problem}"
+    if isinstance(problem, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return ImageRefused(Reason.TOO_MANY_PIXELS, said)
+    if isinstance(problem, MemoryError):
+        return ImageRefused(Reason.OUT_OF_MEMORY, said)
+    if isinstance(problem, UnidentifiedImageError):  # says the buffer's address
+        return ImageRefused(Reason.BROKEN_DATA, "begins like an image of its format, and is none")
+    words = said.lower()
+    if "truncated" in words or isinstance(problem, EOFError):
+        return ImageRefused(Reason.TRUNCATED, said)
+    if "conversion from" in words or "channels attribute" in words or "unsupported bmp" in words:
+        return ImageRefused(Reason.MODE_NOT_SUPPORTED, said)
+    return ImageRefused(Reason.BROKEN_DATA, said)
