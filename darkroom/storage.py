@@ -22,6 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 from darkroom.errors import CommitConflict, StorageError
 
 _TEMPORARY = ".tmp"
+_REMOVED = "removed"
 _LOCKS = ".locks"
 _POLL_SECONDS = 0.05
 _TODO = {
@@ -180,7 +181,7 @@ class LocalStorage:
         """Renamed out of sight first: a crash while removing must not leave half a folder behind."""
         with self._refusing("could not be removed", key):
             path = self._path(key)
-            grave = self._new_temporary("removed")
+            grave = self._new_temporary(_REMOVED)
             try:
                 os.rename(path, grave)  # noqa: PTH104 - the call that the crash tests count
             except FileNotFoundError:
@@ -194,8 +195,10 @@ class LocalStorage:
         with suppress(OSError):
             for path in (self.root / _TEMPORARY).iterdir():
                 with suppress(OSError):
-                    if path.lstat().st_mtime < oldest:
-                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    if path.name.startswith(_REMOVED):
+                        shutil.rmtree(path, ignore_errors=True)
+                    elif path.lstat().st_mtime < oldest:
+                        path.unlink()
 
     def try_lock(self, name: str, patience: float = 0.0) -> Lock | None:
         """`flock` on a file: the kernel lets go when the process dies, however it dies."""

@@ -6,6 +6,8 @@ looks again at what was scored.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from darkroom.storage import Storage, storage_at
 from darkroom.summary import NightSummary
 from tasks.arrange import Arranged, add_drift, arrange, final_folder, scored_ids
 from tasks.ledger import open_ledger
-from tasks.staging import Intent, Run, Staging, bundle_lock, run_lock
+from tasks.staging import Intent, Run, RunRecord, Staging, bundle_lock, bundle_lock_name, run_lock
 
 
 def intent_of(run: Run, settled: Arranged, summary: NightSummary, drift: pa.Table | pd.DataFrame | None) -> Intent:
@@ -55,8 +57,8 @@ def finish(staging: Staging) -> Commit:
     return done
 
 
-def recover(results: Storage | Path | str, bundle: str | None = None, *, locked: bool = False) -> list[Commit]:
-    """Complete the commits that dead runs had decided on (of one bundle; of all).
+def recover(results: Storage | Path | str, bundle: str, *, locked: bool = False) -> list[Commit]:
+    """Complete the commits that dead runs of a bundle had decided on.
 
     `locked`: the caller holds the bundle's lock already.
     """
@@ -64,13 +66,13 @@ def recover(results: Storage | Path | str, bundle: str | None = None, *, locked:
     done = []
     for name in storage.list("staging"):
         staging = Staging(storage, name)
-        intent = staging.intent()
-        if intent is None or (bundle is not None and intent.bundle != bundle):
+        record = staging.record()
+        if record is None or record.bundle != bundle or staging.intent() is None:
             continue
         lock = storage.try_lock(run_lock(name))
         if lock is None:
             continue
-        turn = None if locked else bundle_lock(storage, intent.bundle)
+        turn = None if locked else bundle_lock(storage, bundle)
         try:
             finished = _finish(staging)
         finally:
@@ -80,6 +82,30 @@ def recover(results: Storage | Path | str, bundle: str | None = None, *, locked:
         if finished is not None:
             done.append(finished)
     return done
+
+
+def recover_others(results: Storage | Path | str, bundle: str) -> list[Commit]:
+    """The same for every other bundle: one that is no longer used has nobody else to do it.
+
+    Their troubles are theirs: what cannot be completed, or is busy, is left as it is.
+    """
+    storage = storage_at(results)
+    done = []
+    for other in sorted({record.bundle for record in _records(storage)} - {bundle}):
+        turn = storage.try_lock(bundle_lock_name(other))
+        if turn is not None:
+            with suppress(StorageError):
+                done.extend(recover(storage, other, locked=True))
+            turn.release()
+    return done
+
+
+def _records(storage: Storage) -> Iterator[RunRecord]:
+    for name in storage.list("staging"):
+        with suppress(StorageError):
+            record = Staging(storage, name).record()
+            if record is not None:
+                yield record
 
 
 def _finish(staging: Staging) -> Commit | None:

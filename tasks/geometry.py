@@ -147,5 +147,5 @@ def _tensorflow(pixels: NDArray[np.uint8], box: _Box, place: _Place, geometry: G
 def _rounded(resized: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     if geometry.rounding == "none" or resized.dtype == np.uint8:
         return resized
-    whole: NDArray[Any] = np.rint(resized) if geometry.rounding == "round" else np.trunc(resized)
-    return np.clip(whole, 0, 255).astype(np.uint8)
+    whole = np.rint(resized) if geometry.rounding == "round" else np.trunc(resized)
+    return np.asarray(whole.clip(0, 255), dtype=np.uint8)

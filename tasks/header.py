@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -58,7 +59,8 @@ class Header:
 def header_of(image: Image.Image, mode: str, data: bytes) -> Header:
     """The header of an opened image; `mode` as it was opened (a draft or a load may have changed it)."""
     exif = _exif(image)
-    orientation = exif.get(_ORIENTATION)
+    # Pillow turns a TIFF upright as it loads, whatever anybody wants: what is left to turn is nothing.
+    orientation = 0 if image.format == "TIFF" else exif.get(_ORIENTATION)
     icc = image.info.get("icc_profile")
     return Header(
         format=image.format or "",
@@ -80,7 +82,7 @@ def header_of(image: Image.Image, mode: str, data: bytes) -> Header:
 def _exif(image: Image.Image) -> dict[int, Any]:
     """Tags by number; a broken block is no block. A PNG may carry it after its pixels: then it is there once loaded."""
     if image.format == "PNG" and "exif" not in image.info:
-        return {}
+        return {}  # Pillow would decode the pixels to look behind them
     try:
         exif = image.getexif()
         tags = dict(exif)
@@ -105,7 +107,9 @@ def _bit_depth(image: Image.Image, mode: str, data: bytes) -> int:
         bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS)
         if isinstance(bits, tuple) and bits and isinstance(bits[0], int):
             return bits[0]
-    return 16 if mode.startswith("I;16") else _MODE_BITS.get(mode, 8)
+    if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):
+        return 16
+    return _MODE_BITS.get(mode, 8)
 
 
 @cache
@@ -142,6 +146,8 @@ def _captured_at(exif: dict[int, Any]) -> str | None:
     for tag in (_CAPTURED, _CHANGED):
         found = _DATE.match(_words(exif.get(tag)))
         if found:
-            year, month, day, hour, minute, second = found.groups()
-            return f"{year}-{month}-{day}T{hour}:{minute}:{second}" if year != "0000" else None
+            try:
+                return datetime(*map(int, found.groups())).isoformat()  # type: ignore[arg-type]
+            except ValueError:  # 0000:00:00, or a 70th second
+                continue
     return None

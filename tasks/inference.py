@@ -55,13 +55,11 @@ class Engine(Protocol):
 def load_engine(
     model_path: Path, embedding_layer: str, threads: int | None = None, *, input_shape: Shape | None = None
 ) -> Engine:
-    """Load a saved `.keras` model for inference.
+    """Load a saved `.keras` model for inference, in safe mode: nothing in it may run code.
 
-    Args:
-        model_path: The model, in the `.keras` format. It is loaded in safe mode: nothing in it may run code.
-        embedding_layer: Name of the layer whose output, one row an image, is the embedding.
-        threads: TensorFlow's threads; only heard before TensorFlow has computed anything in this process.
-        input_shape: The (height, width, 3) that the preprocessing makes; required where the model takes any size.
+    `embedding_layer` names a layer whose output, one row an image, is the embedding. `threads` are TensorFlow's, only
+    heard before it has computed anything in this process. `input_shape` is the (height, width, 3) that the
+    preprocessing makes; required where the model takes any size, otherwise the two must agree.
 
     Raises: UnsupportedModel with what is wrong with the model, and what to do.
     """

@@ -34,11 +34,15 @@ def libraries() -> dict[str, str]:
     import tensorflow
     from PIL import features
 
-    codecs = {"libjpeg-turbo": features.version("libjpeg_turbo"), "zlib": features.version("zlib")}
+    import darkroom
+
+    # zlib is left out: whichever library was loaded first answers for it, and inflating has one result only.
+    codecs = {"libjpeg-turbo": features.version("libjpeg_turbo"), "webp": features.version("webp")}
     return {
+        "darkroom": darkroom.__version__,
         "python": platform.python_version(),
         "pillow": PIL.__version__,
-        **{name: str(version) for name, version in {**codecs, "webp": features.version("webp")}.items() if version},
+        **{name: str(version) for name, version in codecs.items() if version},
         "numpy": numpy.__version__,
         "tensorflow": str(tensorflow.__version__),
         "keras": str(keras.__version__),

@@ -27,7 +27,7 @@ Measured on the reduced copy (see `reduce`: at most 192 pixels a side, uint8):
 | saturation | share, 0 .. 1 | Σ (max − min) / Σ max over the pixels' channels; 0 for black |
 | red_share, green_share, blue_share | share, 0 .. 1 | of the channel in the sum of all three; a third each for black |
 | entropy | bits, 0 .. 8 | of the histogram of Y |
-| sharpness | ≥ 0 | standard deviation of the 4-neighbour Laplacian of Y / (luminance_std + 1) |
+| sharpness | ≥ 0 | mean of the strongest 1 % of Y's 4-neighbour Laplacian, without sign / (luminance_std + 1) |
 | edge_density | share, 0 .. 1 | of pixels where Y changes by more than 24 levels to the right plus downwards |
 
 Sharpness is divided by the spread so that a dim lamp is not taken for a soft lens; it is relative to the frame, so that
@@ -38,7 +38,7 @@ Measured on the native crop (the middle 192 × 192 pixels, green channel, cut on
 | property | unit, range | definition |
 |---|---|---|
 | noise | grey levels, ≥ 0 | Immerkær, "Fast noise variance estimation", CVIU 64(2), 1996 |
-| blockiness | 0 .. 1 | how far one of the 8 grid phases stands out among the steps between neighbours (see `blockiness`) |
+| blockiness | 0 .. 1 | how far one phase of the 8-pixel grid stands out among steps between neighbours (see there) |
 
 Everything up to the last division is integer arithmetic: the same pixels have the same properties on every machine.
 Nothing is ever NaN or infinite. An image too small for a measure has 0 there.
@@ -46,6 +46,7 @@ Nothing is ever NaN or infinite. An image too small for a measure has 0 there.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -75,9 +76,8 @@ NAMES: Final = NUMERIC_PROPERTIES + CATEGORICAL_PROPERTIES + DESCRIPTIVE_PROPERT
 def measure(header: Header, pixels: Pixels) -> dict[str, Value]:
     """Every image property of one decoded image, under the names of `darkroom.schemas` and in their order.
 
-    Args:
-        header: of the file that the pixels came from.
-        pixels: uint8 RGB of shape (H, W, 3), H and W ≥ 1, of any strides; left as they are.
+    `header` is of the file that the pixels came from; `pixels` are uint8 RGB of shape (H, W, 3), H and W ≥ 1, of any
+    strides, and are left as they are. Raises ValueError for other arrays.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
         raise ValueError(f"pixels must be uint8 of shape (H, W, 3), not {pixels.dtype} of {pixels.shape}")
@@ -110,8 +110,8 @@ class Reduced:
 def reduce(pixels: Pixels) -> Reduced:
     """Average blocks of k × k pixels, k = ceil(longest side / 192).
 
-    Of a block two rows and at most four columns are read, spaced evenly: it changes no mean, and bounds the cost. A side
-    shorter than k is one block. What does not fill a block is cut off, half on each side.
+    Of a block two rows and at most four columns are read, spaced evenly: it changes no mean, and bounds the cost.
+    A side shorter than k is one block. What does not fill a block is cut off, half on each side.
     """
     height, width = pixels.shape[:2]
     k = -(-max(height, width) // REDUCED_SIDE)
@@ -171,7 +171,7 @@ def _of_tones(counts: NDArray[np.int64]) -> dict[str, Value]:
 def mean_and_std(counts: NDArray[np.int64]) -> tuple[float, float]:
     """Of the levels, 0 .. 255; the standard deviation."""
     n, total, squares = int(counts.sum()), int(counts @ _LEVELS), int(counts @ (_LEVELS * _LEVELS))
-    return total / n, _std(n, total, squares)
+    return total / n, math.sqrt(max(0, n * squares - total * total)) / n
 
 
 def percentile(counts: NDArray[np.int64], percent: int) -> float:
@@ -212,7 +212,10 @@ def saturation(channels: NDArray[np.uint8]) -> float:
 
 
 def sharpness(luma: NDArray[np.uint8], luminance_std: float) -> float:
-    """Standard deviation of the Laplacian over (the luminance's + 1); 0 for a picture under 3 × 3."""
+    """Mean of the strongest 1 % of |Laplacian| over (luminance_std + 1); 0 for a picture under 3 × 3.
+
+    Only the strongest, because a sensor's noise is everywhere: over all pixels, dark noisy photos would pass for sharp.
+    """
     if min(luma.shape) < 3:
         return 0.0
     y = luma.astype(np.int16)
@@ -221,15 +224,15 @@ def sharpness(luma: NDArray[np.uint8], luminance_std: float) -> float:
     laplacian -= y[2:, 1:-1]
     laplacian -= y[1:-1, :-2]
     laplacian -= y[1:-1, 2:]
-    values = laplacian.astype(np.int32)
-    n, total = values.size, int(values.sum())
-    squares = int(np.einsum("ij,ij->i", values, values).sum())  # a row's sum fits: 192 × 1020²
-    return _std(n, total, squares) / (luminance_std + 1)
+    return mean_of_largest(np.abs(laplacian, out=laplacian), 1) / (luminance_std + 1)
 
 
-def _std(n: int, total: int, squares: int) -> float:
-    """Of the whole, not of a sample; from exact sums."""
-    return float(max(0, n * squares - total * total) ** 0.5 / n)
+def mean_of_largest(values: NDArray[np.int16], percent: int) -> float:
+    """Mean of the largest `percent` % (at least one) of values ≥ 0."""
+    counts = np.bincount(values.ravel())[::-1]
+    wanted = max(1, values.size * percent // 100)
+    taken = np.diff(np.minimum(np.cumsum(counts), wanted), prepend=0)
+    return int(taken @ np.arange(counts.size - 1, -1, -1)) / wanted
 
 
 def edge_density(luma: NDArray[np.uint8]) -> float:
@@ -240,7 +243,7 @@ def edge_density(luma: NDArray[np.uint8]) -> float:
     here = y[:-1, :-1]
     step = np.abs(y[:-1, 1:] - here)
     step += np.abs(y[1:, :-1] - here)
-    return int(np.count_nonzero(step > EDGE_STEP)) / step.size
+    return int(np.count_nonzero(step > EDGE_STEP)) / int(step.size)
 
 
 def noise(crop: NDArray[np.int16]) -> float:
@@ -248,7 +251,7 @@ def noise(crop: NDArray[np.int16]) -> float:
 
     The mask [1 −2 1; −2 4 −2; 1 −2 1] does not see flat or evenly sloped surfaces. Fine texture counts as noise.
     """
-    height, width = crop.shape
+    height, width = int(crop.shape[0]), int(crop.shape[1])
     if min(height, width) < 3:
         return 0.0
     across = crop[:, :-2] + crop[:, 2:]
@@ -257,7 +260,7 @@ def noise(crop: NDArray[np.int16]) -> float:
     both -= across[1:-1]
     both -= across[1:-1]
     total = int(np.abs(both, out=both).sum(axis=0, dtype=np.int32).sum())
-    return float((np.pi / 2) ** 0.5 * total / (6 * (height - 2) * (width - 2)))
+    return math.sqrt(math.pi / 2) * total / (6 * (height - 2) * (width - 2))
 
 
 def blockiness(crop: NDArray[np.int16]) -> float:
@@ -303,11 +306,12 @@ def _of_file(header: Header) -> dict[str, Value]:
     }
 
 
-_NAMED_SPACES: Final = (
-    ("adobe_rgb", ("adobe rgb", "adobergb", "opponent-adobe")),
-    ("display_p3", ("display p3", "p3")),
-    ("srgb", ("srgb", "61966-2", "c2")),  # c2: the small sRGB that large sites put into thumbnails
+_SPACES_BY_WORDS: Final = (
+    ("adobe_rgb", ("adobe rgb", "adobergb")),
+    ("display_p3", ("display p3", "displayp3")),
+    ("srgb", ("srgb", "61966-2-1", "61966-2.1")),
 )
+_SPACES_BY_NAME: Final = {"p3": "display_p3", "c2": "srgb"}  # the short profiles that large sites put into thumbnails
 
 
 def icc_class(profile: bytes | None) -> str:
@@ -329,7 +333,10 @@ def icc_class(profile: bytes | None) -> str:
     description = _icc_description(profile)
     if description is None:
         return "broken"
-    return next((name for name, words in _NAMED_SPACES if any(word in description for word in words)), "other")
+    for space_name, words in _SPACES_BY_WORDS:
+        if any(word in description for word in words):
+            return space_name
+    return _SPACES_BY_NAME.get(description.strip(), "other")
 
 
 def _icc_description(profile: bytes) -> str | None:
@@ -343,7 +350,15 @@ def _icc_description(profile: bytes) -> str | None:
             tag = profile[offset : offset + min(size, 2048)]
             if len(tag) < 12:
                 return None
-            # multiLocalizedUnicode is UTF-16; textDescription (version 2) begins with ASCII.
-            text = tag[8:].replace(b"\0", b"") if tag[:4] == b"mluc" else tag[12:].split(b"\0", 1)[0]
-            return text.decode("latin-1").lower()
+            return _first_text(tag)
     return None
+
+
+def _first_text(tag: bytes) -> str | None:
+    """Of a multiLocalizedUnicode tag (UTF-16, several languages) or a textDescription one (version 2: ASCII)."""
+    if tag[:4] != b"mluc":
+        return tag[12:].split(b"\0", 1)[0].decode("latin-1").lower()
+    if len(tag) < 28:
+        return None
+    length, offset = struct.unpack_from(">II", tag, 20)
+    return tag[offset : offset + length].decode("utf-16-be", "replace").lower() or None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from PIL import Image, UnidentifiedImageError
 
 from darkroom.reasons import Reason
 
-_LONGEST_DETAIL = 300
+_LONGEST_DETAIL: Final = 300
+# How Pillow and TensorFlow say that the file is sound, and its kind of pixel not theirs.
+_MODE_HINTS: Final = ("conversion from", "channels attribute", "bmp bitfields", "bmp compression")
 
 
 class ImageRefused(Exception):
@@ -34,14 +36,14 @@ def refusal(problem: BaseException) -> ImageRefused:
         return problem
     said = f"{type(problem).__name__}: {problem}"
     if isinstance(problem, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return ImageRefused(Reason.TOO_MANY_PIXELS, said)
+        return ImageRefused(Reason.TOO_MANY_PIXELS, said.partition(" exceeds")[0])  # it names twice the limit
     if isinstance(problem, MemoryError):
         return ImageRefused(Reason.OUT_OF_MEMORY, said)
     if isinstance(problem, UnidentifiedImageError):  # says the buffer's address
-        return ImageRefused(Reason.BROKEN_DATA, "begins like an image of its format, and is none")
+        return ImageRefused(Reason.BROKEN_DATA, "begins like its format, and the decoder cannot read it")
     words = said.lower()
     if "truncated" in words or isinstance(problem, EOFError):
         return ImageRefused(Reason.TRUNCATED, said)
-    if "conversion from" in words or "channels attribute" in words or "unsupported bmp" in words:
+    if any(hint in words for hint in _MODE_HINTS):
         return ImageRefused(Reason.MODE_NOT_SUPPORTED, said)
     return ImageRefused(Reason.BROKEN_DATA, said)

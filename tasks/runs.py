@@ -11,7 +11,7 @@ from darkroom.errors import WrongUse
 from darkroom.results import commits, find_commit, now
 from darkroom.schemas import RESULTS_SCHEMA_VERSION
 from darkroom.storage import Lock, Storage, storage_at
-from tasks.finish import recover
+from tasks.finish import recover, recover_others
 from tasks.intake import inbox_text
 from tasks.staging import Run, RunRecord, Staging, run_lock, valid_id
 
@@ -42,7 +42,7 @@ def begin_run(
             raise WrongUse(
                 f"This cannot be the id of a {what}.", expected="letters, digits, '.', '_', '-'; a letter", found=name
             )
-    rolled = tuple(recover(storage))
+    rolled = (*recover(storage, bundle), *recover_others(storage, bundle))
     _clean(storage)
     where = inbox_text(inbox)
     for name in storage.list("staging"):

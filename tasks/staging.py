@@ -110,9 +110,14 @@ def run_lock(run: str) -> str:
     return f"run-{run}"
 
 
+def bundle_lock_name(bundle: str) -> str:
+    """Name of the lock under which runs of one bundle settle and commit in turn."""
+    return f"bundle-{bundle}"
+
+
 def bundle_lock(storage: Storage, bundle: str) -> Lock | None:
-    """The lock under which runs of one bundle settle and commit in turn; None: it was not to be had in good time."""
-    return storage.try_lock(f"bundle-{bundle}", LOCK_PATIENCE_SECONDS)
+    """That lock; None: it was not to be had in good time."""
+    return storage.try_lock(bundle_lock_name(bundle), LOCK_PATIENCE_SECONDS)
 
 
 @dataclass(frozen=True)

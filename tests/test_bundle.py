@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from darkroom import schemas
 from darkroom.errors import (
@@ -29,9 +31,10 @@ from darkroom.errors import (
     WrongUse,
 )
 from tasks.bundle import Bundle, SealedContents, find_bundle, open_bundle, promote, seal_bundle
+from tasks.bundle.disk import take_name
 from tasks.bundle.manifest import bundle_id, classes_digest, file_digest
-from tasks.bundle.versions import next_version, take_number
-from tests.plugins.tiny_bundle import CLASSES, SIZE, in_new_process
+from tasks.bundle.versions import next_version, put_into_use
+from tests.tiny import CLASSES, SIZE, in_new_process
 
 pytest_plugins = ["tests.plugins.tiny_bundle"]
 
@@ -203,6 +206,23 @@ def test_a_file_that_changes_after_the_bundle_was_opened_is_refused_when_it_is_r
         bundle.read_bytes("../bundle.json")
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.text().filter(lambda key: key != "id"), JSON, min_size=1), st.data())
+def test_an_id_follows_from_every_statement_and_from_nothing_else(statements: dict[str, Any], data: Any) -> None:
+    stored = json.loads(json.dumps(statements | {"id": "whatever"}, indent=2))
+    assert bundle_id(stored) == bundle_id(dict(reversed(list(statements.items()))))
+    key = data.draw(st.sampled_from(sorted(statements)))
+    other = data.draw(JSON)
+    if json.dumps(other, sort_keys=True) != json.dumps(statements[key], sort_keys=True):
+        assert bundle_id(statements | {key: other}) != bundle_id(statements)
+
+
 # -- versions ----------------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +244,7 @@ def test_two_seals_at_once_are_two_versions_and_one_is_in_use(models: Path) -> N
     sealed = [entry for entry in history(models) if entry["event"] == "sealed"]
     assert {(entry["version"], entry["id"]) for entry in sealed} == {(1, first.id), (2, second.id)}
     assert {entry["by"] for entry in sealed} == {"ada", "bob"}
+    assert len([entry for entry in history(models) if entry["event"] == "promoted"]) == 1
     assert not list((models / "tiny").glob(".sealing-*"))
 
 
@@ -278,7 +299,7 @@ def test_a_number_is_taken_once_whoever_races_and_never_again(tmp_path: Path) ->
         (sealing / "bundle.json").write_text(f"{i}")
         while True:
             version = next_version(folder)
-            if take_number(tmp_path, sealing, "tiny", version):
+            if take_name(sealing, folder / f"{version}"):
                 return version
 
     with ThreadPoolExecutor(8) as pool:
@@ -295,6 +316,12 @@ def test_the_number_of_a_removed_version_is_not_used_again(models: Path) -> None
     promote(models, "tiny", 1, reason="after a torn line", by="eve")
     lines = (models / "tiny" / "history.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["reason"] == "after a torn line"
+
+
+def test_a_model_that_was_put_into_use_stays_until_another_is_promoted(models: Path) -> None:
+    promote(models, "tiny", 2, reason="", by="eve")
+    put_into_use(models, "tiny", 1, "an id", reason="", by="a late first seal", if_none=True)
+    assert find_bundle(models, "tiny").name == "2"
 
 
 # -- sealing -----------------------------------------------------------------------------------------------------------
@@ -388,7 +415,6 @@ seal_bundle(Path(sys.argv[1]), "tiny", pickle.loads(Path(sys.argv[2]).read_bytes
 """
 
 
-@pytest.mark.long
 def test_a_seal_that_is_killed_leaves_nothing_visible_and_the_next_one_tidies_up(
     tiny_contents: SealedContents, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from darkroom.errors import DataFolderError, GoldenMismatch
 from tasks.bundle import Bundle, SealedContents
 from tasks.goldens import choose_goldens, replay_goldens
 from tasks.inference import Engine, Outputs
-from tests.plugins.tiny_bundle import CLASSES
+from tests.tiny import CLASSES
 
 pytest_plugins = ["tests.plugins.tiny_bundle"]
 
@@ -33,7 +33,7 @@ WHY = {
 
 @pytest.mark.parametrize("why", WHY.values(), ids=WHY.keys())
 def test_the_odd_images_are_among_the_goldens(tiny_contents: SealedContents, why: str) -> None:
-    assert why in {golden.why for golden in tiny_contents.goldens}
+    assert any(why in golden.why.split(", ") for golden in tiny_contents.goldens)
 
 
 def test_there_are_32_goldens_of_every_class_each_once(tiny_contents: SealedContents) -> None:
@@ -82,11 +82,11 @@ def test_a_replay_in_another_process_than_the_seal_is_equal_to_the_bit(
 
 
 CHANGES = {
-    "another decoder": ({"grey": "luma"}, "pixels", "32 of 32"),
+    "another decoder": ({"grey": "luma"}, "pixels", "31 of 32"),
     "EXIF orientation applied": ({"exif_orientation": "applied"}, "pixels", "1 of 32"),
     "alpha composited": ({"alpha": "on_white"}, "pixels", "1 of 32"),
     "another interpolation": ({"interpolation": "bicubic"}, "tensor", "32 of 32"),
-    "scaled": ({"rescale": 1 / 255}, "tensor", "32 of 32"),
+    "not scaled": ({"rescale": 1.0}, "tensor", "32 of 32"),
     "channels reversed": ({"channel_order": "bgr"}, "tensor", "of 32"),
 }
 

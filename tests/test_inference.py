@@ -14,14 +14,13 @@ import pytest
 from darkroom.errors import Failed, UnsupportedModel, WrongUse
 from tasks.inference import load_engine
 from tasks.preprocessing import prepare
-from tasks.presets import preset
-from tests.plugins.tiny_bundle import SIZE, drawn, encoded, tiny_model
+from tasks.presets import application_values, preset
+from tests.tiny import SIZE, drawn, encoded, tiny_model, tiny_preprocessing
 
 
 @pytest.fixture(scope="module")
 def tensors() -> np.ndarray:
-    preprocessing = preset("load_img", size=SIZE, interpolation="bilinear")
-    return np.stack([prepare(encoded(drawn(i)), preprocessing).tensor for i in range(70)])
+    return np.stack([prepare(encoded(drawn(i)), tiny_preprocessing()).tensor for i in range(70)])
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +71,8 @@ def test_dropout_and_augmentation_sleep_while_scoring(tmp_path: Path, tensors: n
         tmp_path,
         lambda layers: [
             layers.RandomRotation(0.4),
-            layers.RandomBrightness(0.5),
+            layers.RandomBrightness(0.5, value_range=(0, 1)),
             layers.GlobalAveragePooling2D(),
-            layers.Rescaling(1 / 255),
             layers.Dense(8, name="embedding"),
             layers.BatchNormalization(),
             layers.Dropout(0.9),
@@ -158,7 +156,7 @@ def test_what_did_not_come_from_the_preparation_is_refused(
 
 
 def head(layers: Any, *last: Any) -> list[Any]:
-    return [layers.Rescaling(1 / 255), layers.GlobalAveragePooling2D(), layers.Dense(4, name="embedding"), *last]
+    return [layers.GlobalAveragePooling2D(), layers.Dense(4, name="embedding"), *last]
 
 
 NO_CLASSIFIERS = {
@@ -256,3 +254,23 @@ def test_ten_thousand_images_in_batches_need_no_more_memory_than_one_thousand(mo
 
     before = score(1_000)
     assert score(9_000) - before < 20_000_000
+
+
+@pytest.mark.real_data
+def test_real_photos_get_the_same_answer_alone_and_in_a_batch_of_32(
+    data: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    backbone = keras.saving.load_model(data / "backbones" / "mobilenet_v2_0.35_224_no_top.keras")
+    pooled = keras.layers.GlobalAveragePooling2D(name="embedding")(backbone.output)
+    keras.Model(backbone.input, keras.layers.Dense(6, activation="softmax")(pooled)).save(tmp_path / "model.keras")
+    preprocessing = preset("load_img", size=(224, 224), interpolation="bilinear")
+    preprocessing = preprocessing.with_knobs(**dict(application_values("mobilenet_v2")))
+    tensors = np.stack([prepare(photo.read_bytes(), preprocessing).tensor for photo in photos[::32]])
+    engine = load_engine(tmp_path / "model.keras", "embedding", input_shape=preprocessing.input_shape)
+    together = engine.run(tensors).probabilities
+    assert np.ptp(together, axis=0).max() > 0.1
+    alone = np.concatenate([engine.run(tensor[np.newaxis]).probabilities for tensor in tensors])
+    assert np.abs(alone - together).max() <= 1e-5

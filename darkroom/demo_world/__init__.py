@@ -37,6 +37,7 @@ from darkroom.demo_world.scene import (
     line_conditions,
     phone_conditions,
 )
+from darkroom.errors import WrongUse
 
 NightKind = Literal["good", "dim", "strange"]
 
@@ -90,7 +91,7 @@ def draw_night(folder: Path, kind: NightKind, *, images: int = 160, seed: int = 
 
     """
     if kind not in _NIGHT_START:
-        raise ValueError(f"no such kind of night: {kind!r}; one of {', '.join(_NIGHT_START)}")
+        raise WrongUse("There is no such kind of night.", expected=", ".join(_NIGHT_START), found=kind)
     rows = []
     folder.mkdir(parents=True, exist_ok=True)
     drawings = _draw_strange(images, seed) if kind == "strange" else _draw_line(kind, _NIGHT_START[kind], images, seed)

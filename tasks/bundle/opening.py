@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from darkroom.errors import BundleTampered, BundleUnreadable
+from darkroom.errors import BundleTampered, BundleUnreadable, WrongUse
 from tasks.bundle import manifest as words
 from tasks.bundle.manifest import BundleManifest, bundle_id, classes_digest, file_digest
 from tasks.goldens.record import SealedGolden, from_parquet
@@ -114,7 +114,16 @@ def open_bundle(path: Path) -> Bundle:
             todo="open it with the darkroom that sealed it, or train again",
         ) from error
     _check_files(path, manifest.digests)
-    preprocessing = Preprocessing.load(path / words.PREPROCESSING)
+    try:
+        preprocessing = Preprocessing.load(path / words.PREPROCESSING)
+    except WrongUse as error:  # its digest holds, so it is as it was sealed, by a darkroom with other knobs
+        raise BundleUnreadable(
+            f"This darkroom does not understand the sealed preprocessing: {error.what}.",
+            file=path / words.PREPROCESSING,
+            expected=error.expected,
+            found=error.found,
+            todo="open it with the darkroom that sealed it, or train again",
+        ) from error
     _check_agreement(path, manifest, preprocessing)
     return Bundle(path=path, manifest=manifest, preprocessing=preprocessing)
 

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from darkroom import schemas
 from darkroom.errors import StorageError, TrainingFailed, WrongUse
 from tasks.bundle import manifest as words
+from tasks.bundle.disk import files_of, sync_folder, sync_tree, take_name
 from tasks.bundle.manifest import BundleManifest, bundle_id, classes_digest, file_digest, plain
 from tasks.bundle.opening import Bundle, open_bundle
-from tasks.bundle.versions import check_name, in_use, next_version, put_into_use, remember, take_number
+from tasks.bundle.versions import check_name, next_version, put_into_use, remember
 from tasks.goldens.record import Golden
 from tasks.goldens.recording import Recorded, record_in_new_process
 from tasks.preprocessing import Preprocessing
@@ -85,17 +86,18 @@ def seal_bundle(
         _write_contents(folder, contents)
         recorded = record_in_new_process(folder, contents.embedding_layer, len(contents.classes), contents.goldens)
         _check_reload(contents, recorded)
-        digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in _files(folder)}
+        digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files_of(folder)}
         while True:
             version = next_version(models / name)
             sealed = _write_manifest(folder, name, version, contents, recorded, digests)
-            _sync_tree(folder)
-            if take_number(models, folder, name, version):
+            sync_tree(folder)
+            if take_name(folder, models / name / str(version)):
                 break
-    first = not in_use(models / name)
     remember(models / name, event="sealed", version=version, id=sealed.id, reason=reason, by=who)
-    if promote or first:
-        put_into_use(models, name, version, sealed.id, reason="the first version" if first else reason, by=who)
+    if promote:
+        put_into_use(models, name, version, sealed.id, reason=reason, by=who)
+    else:
+        put_into_use(models, name, version, sealed.id, reason="the first that was sealed", by=who, if_none=True)
     return open_bundle(models / name / str(version))
 
 
@@ -145,7 +147,7 @@ def _sealing_folder(folder: Path) -> Iterator[Path]:
     path = folder / f".sealing-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
         _remove_stale(folder)
         path.mkdir()
         yield path
@@ -245,27 +247,6 @@ def _write_manifest(
     statements["id"] = bundle_id(statements)
     (folder / words.MANIFEST).write_text(json.dumps(statements, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return BundleManifest.model_validate(statements)
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _sync_tree(folder: Path) -> None:
-    """Every byte and every name on disk, before the rename that makes them visible."""
-    for path in _files(folder):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    for path in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
-        _sync_folder(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _user() -> str:

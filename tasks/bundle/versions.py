@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,6 +11,7 @@ from typing import Any
 
 from darkroom.errors import BundleTampered, BundleUnreadable, StorageError, WrongUse
 from darkroom.storage import LocalStorage
+from tasks.bundle.disk import append_line
 from tasks.bundle.manifest import MANIFEST
 from tasks.bundle.opening import open_bundle
 
@@ -74,10 +73,17 @@ def promote(models: Path, name: str, version: int, reason: str, by: str) -> None
     put_into_use(models, name, version, bundle.id, reason=reason, by=by)
 
 
-def put_into_use(models: Path, name: str, version: int, bundle_id: str, *, reason: str, by: str) -> None:
-    """Append to history.jsonl, then replace current.json: nothing is in use that the history does not explain."""
+def put_into_use(
+    models: Path, name: str, version: int, bundle_id: str, *, reason: str, by: str, if_none: bool = False
+) -> None:
+    """Append to history.jsonl, then replace current.json: nothing is in use that the history does not explain.
+
+    `if_none`: only where no version is in use yet.
+    """
     lock = LocalStorage(models).try_lock(name, patience=_PATIENCE_SECONDS)
     try:
+        if if_none and _current(models / name) is not None:
+            return
         remember(models / name, event="promoted", version=version, id=bundle_id, reason=reason, by=by)
         statement = {"schema_version": 1, "version": version, "id": bundle_id}
         LocalStorage(models).write(f"{name}/{CURRENT}", json.dumps(statement, indent=1).encode())
@@ -90,15 +96,7 @@ def remember(folder: Path, **what: Any) -> None:
     """Append a line to history.jsonl, for good."""
     line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds"), **what})
     try:
-        descriptor = os.open(folder / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        try:
-            # A writer that died in the middle of a line must not spoil the next one.
-            size = os.fstat(descriptor).st_size
-            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            os.write(descriptor, f"{chr(10) if torn else ''}{line}\n".encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        append_line(folder / HISTORY, line)
     except OSError as error:
         raise StorageError(
             f"The history of the bundle could not be written: {error.strerror}.",
@@ -112,19 +110,6 @@ def next_version(folder: Path) -> int:
     return max([0, *_versions(folder), *_remembered(folder)]) + 1
 
 
-def take_number(models: Path, sealing: Path, name: str, version: int) -> bool:
-    """Rename a finished folder to its version; False: somebody else took the number meanwhile."""
-    try:
-        LocalStorage(models).move_folder(sealing.relative_to(models).as_posix(), f"{name}/{version}")
-    except StorageError as error:
-        # A rename onto a folder that holds something fails, on every POSIX system: this is what decides a race.
-        taken = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOTEMPTY, errno.EEXIST)
-        if taken:
-            return False
-        raise
-    return True
-
-
 def check_name(name: str) -> str:
     """The name, if it is one. Raises: WrongUse."""
     if len(name) > 64 or not _NAME.fullmatch(name):
@@ -134,11 +119,6 @@ def check_name(name: str) -> str:
             found=repr(name),
         )
     return name
-
-
-def in_use(folder: Path) -> bool:
-    """Whether any version is in use."""
-    return _current(folder) is not None
 
 
 def _current(folder: Path) -> dict[str, Any] | None:

@@ -44,9 +44,10 @@ def choose_goldens(profile: pd.DataFrame, files: Path | Mapping[str, Path], n: i
     rows = _with_helpers(profile)
     chosen: dict[int, str] = {}
     for row, why in _kinds(rows, chosen):
-        if len(chosen) >= 3 * n:
-            break
-        chosen.setdefault(row, why)
+        if row in chosen:
+            chosen[row] += f", {why}"
+        elif len(chosen) < 3 * n:
+            chosen[row] = why
     for row in _in_turn(rows):
         if len(chosen) >= n:
             break
@@ -65,7 +66,7 @@ def _with_helpers(profile: pd.DataFrame) -> pd.DataFrame:
 
 def _kinds(rows: pd.DataFrame, chosen: Mapping[int, str]) -> Iterator[tuple[int, str]]:
     for column in (*CATEGORICAL_PROPERTIES, "bit_depth"):
-        values = rows[column].astype(str)
+        values = rows[column].map(_word)
         counts = values.value_counts()
         # The most frequent value needs no special place: the rest of the goldens will have it.
         for value in sorted(counts.index[1:], key=lambda value: (counts[value], value)):
@@ -73,16 +74,20 @@ def _kinds(rows: pd.DataFrame, chosen: Mapping[int, str]) -> Iterator[tuple[int,
             if not any(row in chosen for row in having):
                 yield int(having[0]), f"{column} {value}"
     for why, column, largest in _EXTREMES:
-        values = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
-        if np.isfinite(values).any() and np.nanmin(values) < np.nanmax(values):
-            yield int(np.nanargmax(values) if largest else np.nanargmin(values)), why
+        numbers = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        if np.isfinite(numbers).any() and np.nanmin(numbers) < np.nanmax(numbers):
+            yield int(np.nanargmax(numbers) if largest else np.nanargmin(numbers)), why
     wrong = np.flatnonzero((rows["split"] == "validation") & (rows["predicted_class"] != rows["label"]))
     if len(wrong):
         yield int(wrong[0]), "held out, and predicted wrongly"
     for label in sorted(set(rows["label"])):
-        having = np.flatnonzero(rows["label"] == label)
-        if not any(row in chosen for row in having):
-            yield int(having[0]), f"class {label}"
+        of_class = np.flatnonzero(rows["label"] == label)
+        if not any(row in chosen for row in of_class):
+            yield int(of_class[0]), f"class {label}"
+
+
+def _word(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _in_turn(rows: pd.DataFrame) -> list[int]:

@@ -55,7 +55,9 @@ class Fingerprint:
         means = f"mean {_triple(self.mean)} → {_triple(other.mean)}"
         if not gaps.any():
             return f"a difference in few places: none of {len(gaps)} sampled points has it; {means}"
-        return f"{int((gaps > 0).sum())} of {len(gaps)} sampled points differ, by up to {gaps.max():.4g}; {means}"
+        span = max(max(self.sample), max(other.sample)) - min(min(self.sample), min(other.sample))
+        how_many = f"{int((gaps > 0).sum())} of {len(gaps)} sampled points differ"
+        return f"{how_many}, by up to {gaps.max():.4g} where values span {span:.4g}; {means}"
 
     @property
     def size(self) -> str:

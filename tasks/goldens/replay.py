@@ -33,8 +33,8 @@ _CAUSE: Mapping[Stage, str] = {
     "probabilities": "the tensors are as sealed, and the model answers differently than when it was sealed",
 }
 _SUSPECTS: Mapping[Stage, tuple[str, ...]] = {
-    "pixels": ("pillow", "libjpeg-turbo", "zlib", "webp", "tensorflow", "numpy"),
-    "tensor": ("pillow", "numpy", "tensorflow", "keras"),
+    "pixels": ("darkroom", "pillow", "libjpeg-turbo", "webp", "tensorflow", "numpy"),
+    "tensor": ("darkroom", "pillow", "numpy", "tensorflow", "keras"),
     "probabilities": ("tensorflow", "keras", "numpy"),
 }
 _INSTALLABLE = frozenset({"pillow", "numpy", "tensorflow", "keras"})
@@ -129,7 +129,7 @@ def _between_prints(
         of=len(goldens),
         name=goldens[first].name,
         expected=f"the sealed {stage}, to the bit: {then.size}, sha256 {then.sha256[:16]}…",
-        found=now[first].refused if today is None else f"{then.difference(today)}, sha256 {today.sha256[:16]}…",
+        found=now[first].refused if today is None else f"{then.difference(today)}; sha256 {today.sha256[:16]}…",
     )
 
 
@@ -187,14 +187,12 @@ def _advice(stage: Stage, manifest: BundleManifest) -> str:
     if suspects:
         moves = ", ".join(f"{name} {then[name]} → {now.get(name, 'none')}" for name in suspects)
         pins = " ".join(f"{name}=={then[name]}" for name in suspects if name in _INSTALLABLE)
-        back = (
-            f"go back to what it was sealed with (pip install {pins})" if pins else "go back to what it was sealed with"
-        )
-        advice = f"since the seal: {moves}; {back}, or train again with `darkroom train`"
+        command = f" (pip install {pins})" if pins else ""
+        advice = f"since the seal: {moves}; go back to what it was sealed with{command}, or train again"
     else:
         same = ", ".join(f"{name} {then[name]}" for name in _SUSPECTS[stage] if name in then)
-        advice = f"the libraries have the versions of the seal ({same}): look for another build of one of them"
+        advice = f"the libraries have the versions of the seal ({same}): look for another build of one, or changed code"
     machine = machine_type()
-    return (
-        advice if machine == manifest.machine else f"{advice}; the machine changed, too: {manifest.machine} → {machine}"
-    )
+    if machine != manifest.machine:
+        advice += f"; the machine changed, too: {manifest.machine} → {machine}"
+    return advice

@@ -1,0 +1,198 @@
+"""Decoding in processes that can be killed: a file that kills, hangs or swells its process costs one file.
+
+A worker is a fresh interpreter that runs tasks.worker_main and answers over a socket pair. It is not multiprocessing's
+child, which would run the user's own script again (an unguarded script must work). Workers hold no state, so they are
+killed whenever that is simplest, and replaced when the next image needs one.
+
+jobs ─► bounded look-ahead ─► one thread a worker ─ socket ─► worker: read, decode, prepare, measure
+                                                  ◄─ a line of JSON, then the arrays as raw bytes
+
+Nothing is unpickled here: what comes back was in one process with a stranger's file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.errors import WrongUse
+from darkroom.reasons import Reason
+from tasks.decode import Limits
+from tasks.knobs import Preprocessing
+from tasks.worker_process import Died, TooSlow, WorkerProcess
+
+_AHEAD_BYTES: Final = 96 * 1024**2  # of finished arrays that may wait for a slow consumer
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to decode: its path, or its bytes. content_id: the sha256 (hex) that it had when it was seen."""
+
+    key: int | str
+    path: Path | None = None
+    data: bytes | None = None
+    content_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.data is None):
+            raise WrongUse("a job is a path or bytes", expected="one of them", found=f"key {self.key!r}")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to send back of each image. thumbnail: its longest side in pixels, 0 for none."""
+
+    tensor: bool = True
+    resized: bool = False
+    properties: bool = True
+    digests: bool = False
+    thumbnail: int = 0
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """An image as wanted. tensor (h, w, 3) float32; resized (h, w, 3) uint8 or float32; thumbnail JPEG, upright."""
+
+    key: int | str
+    content_id: str
+    tensor: NDArray[np.float32] | None
+    resized: NDArray[Any] | None
+    properties: dict[str, float | str | None] | None
+    pixels_sha256: str | None
+    tensor_sha256: str | None
+    thumbnail: bytes | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file that gave no pixels, and why. content_id is None where its bytes were never read."""
+
+    key: int | str
+    reason: Reason
+    detail: str
+    content_id: str | None
+
+
+class DecodePool:
+    """Decodes files in `processes` workers (default: one a core), which start with the first jobs.
+
+    A context manager; leaving it, also by an exception, leaves no process behind. Failed: workers do not start at all.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        wanted: Wanted | None = None,
+        processes: int | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        processes = _cores() if processes is None else processes
+        if processes < 1:
+            raise WrongUse("a decode pool needs a process", expected="processes ≥ 1", found=processes)
+        wanted = wanted or Wanted()
+        self._limits = limits or Limits()
+        instructions = json.dumps(
+            {
+                "preprocessing": preprocessing.model_dump(mode="json"),
+                "wanted": asdict(wanted),
+                "limits": asdict(self._limits),
+            }
+        ).encode()
+        bytes_each = 4 * prod(preprocessing.input_shape) * (1 + wanted.resized)
+        self._ahead = max(2 * processes, min(16 * processes, _AHEAD_BYTES // bytes_each))
+        self._threads = ThreadPoolExecutor(processes, thread_name_prefix="decode")
+        self._workers = [WorkerProcess(instructions) for _ in range(processes)]
+        self._idle: queue.LifoQueue[WorkerProcess] = queue.LifoQueue()  # the last used again: few jobs start few
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Arrived | Refused]:
+        """The jobs' images, in the jobs' order; never an error for what is in a file.
+
+        Lazy: jobs are taken by the caller's own thread, a bounded number ahead of what it was given, so that 10,000
+        jobs need no more memory than 100; decoding goes on while the caller works on what it has.
+        """
+        if self._closed:
+            raise WrongUse("the decode pool is closed", todo="open another")
+        source = iter(jobs)
+        pending: deque[Future[Arrived | Refused]] = deque()
+        try:
+            while True:
+                for job in islice(source, self._ahead - len(pending)):
+                    pending.append(self._threads.submit(self._decode, job))
+                if not pending:
+                    return
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def close(self) -> None:
+        """Kill the workers and wait for their end; may be called again."""
+        self._closed = True
+        for worker in self._workers:
+            worker.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.stop()
+
+    def _decode(self, job: Job) -> Arrived | Refused:
+        worker = self._idle.get()
+        try:
+            return self._ask(worker, job)
+        finally:
+            self._idle.put(worker)
+
+    def _ask(self, worker: WorkerProcess, job: Job) -> Arrived | Refused:
+        """A death is tried once more in a new process: it may have come from outside, and the file be innocent."""
+        question = {"path": None if job.path is None else os.fspath(job.path), "content_id": job.content_id}
+        late = Refused(job.key, Reason.DECODE_TIMEOUT, f"more than {self._limits.max_seconds:g} s", job.content_id)
+        death: Died | None = None
+        for _ in range(2):
+            try:
+                line, arrays, thumbnail = worker.ask(question, job.data, self._limits.max_seconds)
+            except TooSlow:
+                return late
+            except Died as died:
+                if died.by_alarm:
+                    return late
+                death = died
+                continue
+            if "reason" in line:
+                return Refused(job.key, Reason(line["reason"]), line["detail"], line["content_id"])
+            return Arrived(
+                key=job.key,
+                content_id=line["content_id"],
+                tensor=arrays.get("tensor"),
+                resized=arrays.get("resized"),
+                properties=line["properties"],
+                pixels_sha256=line["pixels_sha256"],
+                tensor_sha256=line["tensor_sha256"],
+                thumbnail=thumbnail,
+            )
+        return Refused(job.key, Reason.DECODER_CRASHED, str(death), job.content_id)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
