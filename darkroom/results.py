@@ -161,6 +161,8 @@ def read_part(storage: Storage, part: Part, columns: Sequence[str] | None = None
     """The rows of one part. Raises StorageError where it is missing, broken or not as committed."""
     filesystem, path = storage.arrow(part.path)
     todo = "restore the file from a backup; its rows cannot be known otherwise"
+    if not storage.exists(part.path):
+        raise StorageError("A committed file is missing.", file=storage.describe(part.path), todo=todo)
     try:
         if storage.size(part.path) != part.bytes:
             raise StorageError(

@@ -59,7 +59,8 @@ class Decode(BaseModel):
         Pillow and TensorFlow give other pixels for one JPEG; TensorFlow's default is the fast inverse DCT, Pillow's the
         accurate one, and TensorFlow with `accurate` equals Pillow (tensorflow#11623, #24893, #55138).
     exif_orientation
-        Pillow, Keras and TensorFlow ignore it, OpenCV applies it (tensorflow#49834).
+        Pillow, Keras and TensorFlow ignore it, OpenCV applies it (tensorflow#49834). A TIFF is always upright: Pillow
+        turns it as it loads.
     alpha
         Dropped (what lies under transparent pixels shows), or composited (DIGITS#85).
     palette
@@ -198,7 +199,7 @@ class Geometry(BaseModel):
 class Values(BaseModel):
     """(…, height, width, 3) of 0 … 255 → float32, in this order, each step in float32:
 
-        channels reversed (bgr) · × rescale · ÷ divide_by · − mean · ÷ std · × rescale_after
+        channels reversed (channel_order=bgr) · × rescale · ÷ divide_by · − mean · ÷ std · × rescale_after
 
     mean and std are in the order of the model's channels. Steps that change nothing (1, 0) are left out, so that each
     preset does exactly the float operations of its library. Modes of `preprocess_input` differ between backbones of one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 
 
@@ -34,12 +35,10 @@ def libraries() -> dict[str, str]:
     import tensorflow
     from PIL import features
 
-    import darkroom
-
     # zlib is left out: whichever library was loaded first answers for it, and inflating has one result only.
     codecs = {"libjpeg-turbo": features.version("libjpeg_turbo"), "webp": features.version("webp")}
     return {
-        "darkroom": darkroom.__version__,
+        **_own(),
         "python": platform.python_version(),
         "pillow": PIL.__version__,
         **{name: str(version) for name, version in codecs.items() if version},
@@ -47,3 +46,10 @@ def libraries() -> dict[str, str]:
         "tensorflow": str(tensorflow.__version__),
         "keras": str(keras.__version__),
     }
+
+
+def _own() -> dict[str, str]:
+    try:
+        return {"darkroom": metadata.version("darkroom")}
+    except metadata.PackageNotFoundError:  # a checkout that was never installed
+        return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from datetime import date, timedelta
 from pathlib import Path
@@ -27,12 +28,15 @@ def begin_run(
     run_id: str | None = None,
     *,
     resume: bool = True,
+    patience_seconds: float = 0.0,
 ) -> Run:
     """Begin, or go on with, the run of a bundle over an inbox for a night.
 
     First the commits that dead runs had decided on are completed. Then, if an earlier attempt of the same bundle,
     night and inbox died, it is resumed with its id, manifest and finished shards (`resume=False`: forgotten); runs that
     are alive are left alone. `run_id` names a new run; one that was committed already gets a number behind it.
+    `patience_seconds`: wait so long for a living run of the same bundle and inbox, instead of doing its work a second
+    time for nothing; after that, go on beside it.
 
     Raises WrongUse for ids that cannot be names of folders, StorageError as the storage does.
     """
@@ -42,9 +46,21 @@ def begin_run(
             raise WrongUse(
                 f"This cannot be the id of a {what}.", expected="letters, digits, '.', '_', '-'; a letter", found=name
             )
+    where = inbox_text(inbox)
+    turn = storage.try_lock(_inbox_lock(bundle, where), patience_seconds)
+    try:
+        run = _begin(storage, bundle, night, where, run_id, resume=resume)
+    except BaseException:
+        if turn is not None:
+            turn.release()
+        raise
+    run.hold_inbox(turn)
+    return run
+
+
+def _begin(storage: Storage, bundle: str, night: date, where: str, run_id: str | None, *, resume: bool) -> Run:
     rolled = (*recover(storage, bundle), *recover_others(storage, bundle))
     _clean(storage)
-    where = inbox_text(inbox)
     for name in storage.list("staging"):
         found = _take_dead(storage, name, bundle, night, where)
         if found is None:
@@ -115,6 +131,10 @@ def _clean(storage: Storage) -> None:
             _forget(staging, lock)
         else:
             lock.release()
+
+
+def _inbox_lock(bundle: str, inbox: str) -> str:
+    return f"inbox-{hashlib.sha256(f'{bundle}/{inbox}'.encode()).hexdigest()[:32]}"
 
 
 def _forget(staging: Staging, lock: Lock) -> None:

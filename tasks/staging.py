@@ -255,6 +255,7 @@ class Run:
     rolled_forward: tuple[Commit, ...]
     _lock: Lock
     _bundle_lock: Lock | None = field(default=None)
+    _inbox_lock: Lock | None = field(default=None)
 
     @property
     def id(self) -> str:
@@ -265,11 +266,17 @@ class Run:
         """Let go of the run: from now on another process may resume it."""
         self.unlock_bundle()
         self._lock.release(forget=not self.staging.storage.exists(self.staging.key()))
+        if self._inbox_lock is not None:
+            self._inbox_lock.release(forget=True)
 
     def hold_bundle(self, lock: Lock | None) -> None:
         """Keep the lock under which runs of one bundle settle and commit one after another."""
         self.unlock_bundle()
         self._bundle_lock = lock
+
+    def hold_inbox(self, lock: Lock | None) -> None:
+        """Keep the lock that tells others to wait, if they want to, until this run of the inbox has ended."""
+        self._inbox_lock = lock
 
     def unlock_bundle(self) -> None:
         """Let the next run of the bundle settle."""
@@ -334,7 +341,8 @@ def stage_part(
     try:
         storage.write_new(staging.key("shards", f"{shard:05d}.json"), record.model_dump_json().encode())
     except CommitConflict:
-        return staging.finished()[shard]
+        # The one that was first; it may have been committed and removed since.
+        return staging.peek(ShardRecord, "shards", f"{shard:05d}.json") or record
     return record
 
 

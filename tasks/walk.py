@@ -180,7 +180,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _inside(root: str, path: str) -> bool:
-    return path.startswith(root if root.endswith("/") else root + "/")
+    return path == root or path.startswith(root if root.endswith("/") else root + "/")
 
 
 def _identity(path: str | Path) -> tuple[int, int]:

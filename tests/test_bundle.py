@@ -370,6 +370,15 @@ def test_what_a_new_process_cannot_score_as_trained_is_not_sealed(
     assert list((tmp_path / "models" / "tiny").iterdir()) == []
 
 
+def test_a_recording_process_that_dies_is_told_and_nothing_is_sealed(
+    tiny_contents: SealedContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", shutil.which("false"))
+    with pytest.raises(TrainingFailed, match="exit code 1"):
+        seal_bundle(tmp_path, "tiny", tiny_contents)
+    assert list((tmp_path / "tiny").iterdir()) == []
+
+
 CONTRADICTIONS = {
     "profile without a column": lambda c: replace(c, profile=c.profile.drop(columns="sharpness")),
     "a class twice": lambda c: replace(c, classes=("bolt", "bolt", "10 mm", "2 mm")),

@@ -1,0 +1,160 @@
+"""A night in constant memory: what drift needs of the rows, added up shard by shard."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from darkroom.schemas import CATEGORICAL_PROPERTIES, EMBEDDING_COMPONENTS, NUMERIC_PROPERTIES
+
+BINS: Final = 32
+SHOWN_BINS: Final = 24
+OTHER: Final = "(other)"
+# Of images like the held-out ones, one in twenty is this far from training.
+FAR: Final = 0.05
+
+Family = Literal["properties", "probabilities", "predicted_classes", "embedding", "out_of_distribution"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One thing that may drift. Numeric: `edges` inside the range, at equal shares of the reference, and the same for
+    `shown` at equal widths. Categorical: the categories of the reference; others are counted together.
+    """
+
+    family: Family
+    name: str
+    edges: tuple[float, ...] = ()
+    shown: tuple[float, ...] = ()
+    categories: tuple[str, ...] = ()
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it has a mean."""
+        return not self.categories
+
+    def codes(self, values: pd.Series) -> NDArray[np.int64]:
+        """The bin of each value, −1 where it is missing."""
+        if self.numeric:
+            numbers = values.to_numpy(np.float64)
+            return np.where(np.isnan(numbers), -1, np.searchsorted(self.edges, numbers, side="right"))
+        place = {name: number for number, name in enumerate(self.categories)}
+        return np.array([-1 if pd.isna(value) else place.get(str(value), len(place)) for value in values], np.int64)
+
+    @property
+    def bins(self) -> int:
+        """How many."""
+        return len(self.edges) + 1 if self.numeric else len(self.categories) + 1
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Counts and sums of some rows, a row of each array a metric; adding the sketches of two shards gives that of both.
+
+    counts (m, BINS); sums, present (m,); shown (m, SHOWN_BINS); rows: how many.
+    """
+
+    counts: NDArray[np.int64]
+    sums: NDArray[np.float64]
+    present: NDArray[np.int64]
+    shown: NDArray[np.int64]
+    rows: int
+
+    @classmethod
+    def empty(cls, metrics: int) -> Sketch:
+        """Of no rows."""
+        zeros = np.zeros(metrics, np.int64)
+        return cls(
+            np.zeros((metrics, BINS), np.int64),
+            np.zeros(metrics),
+            zeros,
+            np.zeros((metrics, SHOWN_BINS), np.int64),
+            0,
+        )
+
+    def merge(self, other: Sketch) -> Sketch:
+        """Of the rows of both."""
+        return Sketch(
+            self.counts + other.counts,
+            self.sums + other.sums,
+            self.present + other.present,
+            self.shown + other.shown,
+            self.rows + other.rows,
+        )
+
+    def to_bytes(self) -> bytes:
+        """For the shard's part in staging."""
+        file = io.BytesIO()
+        np.savez(file, **vars(self))
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Sketch:
+        """The other way."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            return cls(stored["counts"], stored["sums"], stored["present"], stored["shown"], int(stored["rows"]))
+
+
+def columns_of(rows: pd.DataFrame, classes: tuple[str, ...]) -> Mapping[tuple[str, str], pd.Series]:
+    """(family, metric) → values, from rows of the predictions schema (or of a profile with the same columns)."""
+    probabilities = _matrix(rows["probabilities"], len(classes))
+    embedding = _matrix(rows["embedding"], EMBEDDING_COMPONENTS)
+    far = rows["out_of_distribution_p"].astype(float)
+    return {
+        **{("properties", name): rows[name] for name in (*NUMERIC_PROPERTIES, *CATEGORICAL_PROPERTIES)},
+        **{("probabilities", name): pd.Series(probabilities[:, k]) for k, name in enumerate(classes)},
+        ("predicted_classes", "predicted_class"): rows["predicted_class"],
+        **{("embedding", f"component_{k + 1:02d}"): pd.Series(embedding[:, k]) for k in range(embedding.shape[1])},
+        ("out_of_distribution", "share_far"): (far <= FAR).astype(float).where(far.notna()),
+    }
+
+
+def sketch_rows(rows: pd.DataFrame, metrics: tuple[Metric, ...], classes: tuple[str, ...]) -> Sketch:
+    """Sketch some rows of the predictions schema."""
+    sketch = Sketch.empty(len(metrics))
+    if rows.empty:
+        return sketch
+    values = columns_of(rows, classes)
+    for row, metric in enumerate(metrics):
+        column = values[metric.family, metric.name]
+        codes = metric.codes(column)
+        known = codes >= 0
+        sketch.counts[row, : metric.bins] = np.bincount(codes[known], minlength=metric.bins)
+        sketch.present[row] = known.sum()
+        if metric.numeric:
+            numbers = column.to_numpy(np.float64)[known]
+            sketch.sums[row] = numbers.sum()
+            sketch.shown[row] = np.histogram(np.clip(numbers, metric.shown[0], metric.shown[-1]), metric.shown)[0]
+    return Sketch(sketch.counts, sketch.sums, sketch.present, sketch.shown, len(rows))
+
+
+def learn_metrics(rows: pd.DataFrame, held: NDArray[np.bool_], classes: tuple[str, ...]) -> tuple[Metric, ...]:
+    """The metrics of a bundle, from its profile as rows. Properties may use all rows (a model cannot overfit them);
+    predictions and embedding only the held-out ones.
+    """
+    metrics = []
+    for (family, name), column in columns_of(rows, classes).items():
+        known = (column if family == "properties" else column[held]).dropna()
+        if known.empty:
+            continue
+        if name in CATEGORICAL_PROPERTIES or family == "predicted_classes":
+            names = tuple(sorted({str(value) for value in known} | (set(classes) if family != "properties" else set())))
+            metrics.append(Metric(family, name, categories=names[: BINS - 1]))
+            continue
+        numbers = known.to_numpy(np.float64)
+        edges = np.unique(np.quantile(numbers, np.linspace(0, 1, BINS)[1:-1]))
+        low, high = float(numbers.min()), float(numbers.max())
+        room = 0.25 * (high - low) or max(abs(low) * 0.1, 1e-6)
+        shown = np.linspace(low - room, high + room, SHOWN_BINS + 1)
+        metrics.append(Metric(family, name, tuple(edges.tolist()), tuple(shown.tolist())))
+    return tuple(metrics)
+
+
+def _matrix(column: pd.Series, width: int) -> NDArray[np.float64]:
+    return np.stack([np.asarray(row, np.float64) for row in column]) if len(column) else np.zeros((0, width))

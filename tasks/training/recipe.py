@@ -1,0 +1,170 @@
+"""A recipe carried out: from labelled folders to a saved network and the profile of its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from darkroom.errors import TrainingFailed
+from darkroom.schemas import PROFILE
+from darkroom.settings import TrainingRecipe
+from tasks.preprocessing import Preprocessing
+from tasks.training import dataset as datasets
+from tasks.training.backbone import build_backbone, preprocessing_for
+from tasks.training.dataset import Dataset, Split
+from tasks.training.fit import EMBEDDING, Examples, build_model, fit, predict, save
+from tasks.training.measures import Measures, measure_predictions
+from tasks.training.pixels import LeftOut, Pixels, Progress, decode_all
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a training leaves. `profile` and `embeddings` (rows alike) hold training and validation images, unaugmented."""
+
+    model_path: Path
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    embedding_layer: str
+    profile: pd.DataFrame
+    embeddings: NDArray[np.float16]
+    measures: dict[str, Measures]
+    history: list[dict[str, Any]]
+    left_out: tuple[LeftOut, ...]
+
+
+def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Progress | None = None) -> TrainedModel:
+    """Train on a folder a class; `work` keeps the pixels and the saved model.
+
+    Raises: DataFolderError, UnsupportedModel, WrongUse for what cannot be trained on; TrainingFailed.
+    """
+    import keras
+
+    say = progress or _silent
+    keras.utils.set_random_seed(recipe.seed)
+    preprocessing = preprocessing_for(recipe)
+    dataset = datasets.scan(folder, recipe.group_by, recipe.groups)
+    pixels = decode_all(dataset, preprocessing, work, say)
+    usable = Dataset(dataset.folder, pixels.files, dataset.classes, dataset.group_by)
+    split = datasets.split(usable, recipe.validation_share, recipe.seed)
+    backbone = build_backbone(recipe)
+    model = build_model(backbone, len(dataset.classes), recipe.head)
+    labels = np.array([dataset.classes.index(file.label) for file in pixels.files])
+    train, held = (_examples(pixels, labels, rows, preprocessing) for rows in (split.train, split.validation))
+    history = fit(model, backbone, train, held, recipe, say)
+    model_path = work / "model.keras"
+    save(model, model_path)
+    whole = _examples(pixels, labels, tuple(range(len(labels))), preprocessing)
+    probabilities, embeddings = predict(model, whole)
+    if not np.isfinite(probabilities).all():
+        raise TrainingFailed(
+            "The training diverged: the model gives no numbers.",
+            todo="lower the learning rate; check that the preprocessing suits the backbone",
+        )
+    groups = np.array([file.group for file in pixels.files])
+    return TrainedModel(
+        model_path=model_path,
+        preprocessing=preprocessing,
+        classes=dataset.classes,
+        embedding_layer=EMBEDDING,
+        profile=_profile(pixels, split, dataset.classes, probabilities),
+        embeddings=embeddings.astype(np.float16),
+        measures={
+            name: measure_predictions(
+                probabilities[list(rows)], labels[list(rows)], groups[list(rows)], dataset.classes
+            )
+            for name, rows in (("train", split.train), ("validation", split.validation))
+        },
+        history=history.epochs,
+        left_out=pixels.left_out,
+    )
+
+
+@dataclass(frozen=True)
+class CrossValidated:
+    """Every image predicted by a model that has not seen it, folds pooled."""
+
+    pooled: Measures
+    folds: tuple[float, ...]
+    seed: int
+
+
+def cross_validate(
+    folder: Path, recipe: TrainingRecipe, folds: int = 5, progress: Progress | None = None
+) -> CrossValidated:
+    """Train `folds` times, each time with another fold held out; pixels are decoded once.
+
+    In each fold the recipe's own split of the rest decides when to stop: no image that is counted was looked at.
+    """
+    import keras
+
+    say = progress or _silent
+    with TemporaryDirectory() as place:
+        preprocessing = preprocessing_for(recipe)
+        dataset = datasets.scan(folder, recipe.group_by, recipe.groups)
+        pixels = decode_all(dataset, preprocessing, Path(place), say)
+        labels = np.array([dataset.classes.index(file.label) for file in pixels.files])
+        groups = np.array([file.group for file in pixels.files])
+        fold_of = _folds(groups, labels, folds, recipe.seed)
+        probabilities = np.zeros((len(labels), len(dataset.classes)), np.float32)
+        for fold in range(folds):
+            keras.utils.set_random_seed(recipe.seed + fold)
+            rest = np.flatnonzero(fold_of != fold)
+            inner = Dataset(dataset.folder, tuple(pixels.files[row] for row in rest), dataset.classes, dataset.group_by)
+            split = datasets.split(inner, recipe.validation_share, recipe.seed + fold)
+            backbone = build_backbone(recipe)
+            model = build_model(backbone, len(dataset.classes), recipe.head)
+            train, stop = (
+                _examples(pixels, labels, tuple(rest[list(rows)].tolist()), preprocessing)
+                for rows in (split.train, split.validation)
+            )
+            fit(model, backbone, train, stop, recipe, say)
+            out = np.flatnonzero(fold_of == fold)
+            probabilities[out] = predict(model, _examples(pixels, labels, tuple(out.tolist()), preprocessing))[0]
+        right = probabilities.argmax(axis=1) == labels
+        return CrossValidated(
+            measure_predictions(probabilities, labels, groups, dataset.classes),
+            tuple(float(right[fold_of == fold].mean()) for fold in range(folds)),
+            recipe.seed,
+        )
+
+
+def _folds(groups: NDArray[Any], labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """A fold for each image, classes dealt evenly, groups whole."""
+    names, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(labels[first][order], kind="stable")]
+    fold = np.empty(len(names), np.int64)
+    fold[order] = np.arange(len(names)) % folds
+    return np.asarray(fold[group])
+
+
+def _examples(
+    pixels: Pixels, labels: NDArray[np.int64], rows: tuple[int, ...], preprocessing: Preprocessing
+) -> Examples:
+    which = np.array(rows, np.int64)
+    return Examples(pixels.resized, which, labels[which], preprocessing)
+
+
+def _profile(pixels: Pixels, split: Split, classes: tuple[str, ...], probabilities: NDArray[np.float32]) -> pd.DataFrame:
+    held = np.zeros(len(pixels.files), np.bool_)
+    held[list(split.validation)] = True
+    rows = pixels.properties.assign(
+        path=[file.path for file in pixels.files],
+        content_id=pixels.content_ids,
+        split=np.where(held, "validation", "train"),
+        group=[file.group for file in pixels.files],
+        label=[file.label for file in pixels.files],
+        predicted_class=np.asarray(classes, dtype=object)[probabilities.argmax(axis=1)],
+        probabilities=list(probabilities),
+    )
+    return rows[PROFILE.names]
+
+
+def _silent(stage: str, done: int, total: int, note: str) -> None:
+    """Nobody watches."""
