@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -47,6 +47,10 @@ class Metric:
         place = {name: number for number, name in enumerate(self.categories)}
         return np.array([-1 if pd.isna(value) else place.get(str(value), len(place)) for value in values], np.int64)
 
+    def clip(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Numbers inside the shown range: one odd image must not move the mean of a night."""
+        return np.clip(numbers, self.shown[0], self.shown[-1])
+
     @property
     def bins(self) -> int:
         """How many."""
@@ -57,11 +61,12 @@ class Metric:
 class Sketch:
     """Counts and sums of some rows, a row of each array a metric; adding the sketches of two shards gives that of both.
 
-    counts (m, BINS); sums, present (m,); shown (m, SHOWN_BINS); rows: how many.
+    counts (m, BINS); sums, clipped (see Metric.clip), present (m,); shown (m, SHOWN_BINS); rows: how many.
     """
 
     counts: NDArray[np.int64]
     sums: NDArray[np.float64]
+    clipped: NDArray[np.float64]
     present: NDArray[np.int64]
     shown: NDArray[np.int64]
     rows: int
@@ -69,11 +74,11 @@ class Sketch:
     @classmethod
     def empty(cls, metrics: int) -> Sketch:
         """Of no rows."""
-        zeros = np.zeros(metrics, np.int64)
         return cls(
             np.zeros((metrics, BINS), np.int64),
             np.zeros(metrics),
-            zeros,
+            np.zeros(metrics),
+            np.zeros(metrics, np.int64),
             np.zeros((metrics, SHOWN_BINS), np.int64),
             0,
         )
@@ -83,6 +88,7 @@ class Sketch:
         return Sketch(
             self.counts + other.counts,
             self.sums + other.sums,
+            self.clipped + other.clipped,
             self.present + other.present,
             self.shown + other.shown,
             self.rows + other.rows,
@@ -98,7 +104,8 @@ class Sketch:
     def from_bytes(cls, data: bytes) -> Sketch:
         """The other way."""
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            return cls(stored["counts"], stored["sums"], stored["present"], stored["shown"], int(stored["rows"]))
+            rows = int(stored["rows"])
+            return cls(*(stored[name] for name in ("counts", "sums", "clipped", "present", "shown")), rows)
 
 
 def columns_of(rows: pd.DataFrame, classes: tuple[str, ...]) -> Mapping[tuple[str, str], pd.Series]:
@@ -130,8 +137,9 @@ def sketch_rows(rows: pd.DataFrame, metrics: tuple[Metric, ...], classes: tuple[
         if metric.numeric:
             numbers = column.to_numpy(np.float64)[known]
             sketch.sums[row] = numbers.sum()
-            sketch.shown[row] = np.histogram(np.clip(numbers, metric.shown[0], metric.shown[-1]), metric.shown)[0]
-    return Sketch(sketch.counts, sketch.sums, sketch.present, sketch.shown, len(rows))
+            sketch.clipped[row] = metric.clip(numbers).sum()
+            sketch.shown[row] = np.histogram(metric.clip(numbers), metric.shown)[0]
+    return replace(sketch, rows=len(rows))
 
 
 def learn_metrics(rows: pd.DataFrame, held: NDArray[np.bool_], classes: tuple[str, ...]) -> tuple[Metric, ...]:
