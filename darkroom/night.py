@@ -42,3 +42,11 @@ def folder_of_night(inbox: str, night: date) -> Path:
 def is_a_folder_a_night(inbox: str) -> bool:
     """Whether each night has a folder of its own: where it is missing, nobody delivered."""
     return _NIGHT_FIELD.search(inbox) is not None
+
+
+def folder_of_nights(inbox: str) -> Path:
+    """The folder in which the nights' own folders appear: `inbox` for `inbox/{night:%Y}/{night:%m-%d}`."""
+    field = _NIGHT_FIELD.search(inbox)
+    before = inbox if field is None else inbox[: field.start()]
+    # What follows is the rest of a name, or a name of its own.
+    return Path(before.rpartition("/")[0] + "/") if "/" in before else Path()

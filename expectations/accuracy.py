@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,17 +41,17 @@ class Calibration:
         return cls(**json.loads(text))
 
 
-def learn_calibration(profile: pd.DataFrame) -> Calibration:
-    """Fit the temperature on the held-out rows of darkroom.schemas.PROFILE by likelihood (Guo et al., arXiv 1706.04599)."""
+def learn_calibration(profile: pd.DataFrame, classes: Sequence[str]) -> Calibration:
+    """Fit the temperature on the held-out rows of darkroom.schemas.PROFILE by likelihood (Guo et al., arXiv 1706.04599).
+
+    `classes` is the order of the probabilities.
+    """
     from scipy.optimize import minimize_scalar
 
     held = profile[profile["split"] == "validation"]
     probabilities = np.stack([np.asarray(row, np.float64) for row in held["probabilities"]])
     right = (held["predicted_class"] == held["label"]).to_numpy()
-    # The position of the true class: where the prediction is right it is the largest; the classes' order is not needed
-    # elsewhere, so it is read off the rows themselves.
-    names = _class_order(profile)
-    own = np.array([names[label] for label in held["label"]])
+    own = np.array([classes.index(label) for label in held["label"]])
 
     def loss(log_temperature: float) -> float:
         scaled = tempered(probabilities, float(np.exp(log_temperature)))
@@ -84,11 +85,6 @@ def calibration_error(confidence: NDArray[np.floating[Any]], right: NDArray[np.b
             for b in np.unique(which)
         )
     )
-
-
-def _class_order(profile: pd.DataFrame) -> dict[str, int]:
-    """Class → position in `probabilities`. The bundle's classes are sorted labels."""
-    return {name: position for position, name in enumerate(sorted(profile["label"].unique()))}
 
 
 def _low_confidence(confidence: NDArray[np.floating[Any]], right: NDArray[np.bool_]) -> float:

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.schemas import DRIFT
-from expectations.sketch import BINS, Metric, Sketch, learn_metrics, sketch_rows
+from expectations.sketch import BINS, Metric, Sketch, columns_of, learn_metrics, sketch_rows
 
 # One false alarm of all families together in so many unchanged nights; a warning in a month.
 ALARM_P: Final = 1 / 730
@@ -262,8 +262,6 @@ class _Pool:
     @classmethod
     def of(cls, rows: pd.DataFrame, groups: NDArray[Any], metrics: tuple[Metric, ...], classes: tuple[str, ...]) -> _Pool:
         """Sketch each session; more than some thousand are put together, which changes nothing when they are many."""
-        from expectations.sketch import columns_of
-
         names, group = np.unique(groups, return_inverse=True)
         group = group % _MOST_GROUPS if len(names) > _MOST_GROUPS else group
         g = int(group.max()) + 1

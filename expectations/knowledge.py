@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from darkroom.reasons import Verdict
 from expectations.accuracy import Calibration, learn_calibration
 from expectations.drift import DriftReference, learn_reference
-from expectations.outliers import NearestNeighbours, PropertyOutliers, learn_out_of_distribution, learn_outliers
-from expectations.sketch import Projection, learn_projection
+from expectations.outliers import (
+    NearestNeighbours,
+    PropertyOutliers,
+    judge_rows,
+    learn_out_of_distribution,
+    learn_outliers,
+)
+from expectations.projection import Projection, learn_projection
 from expectations.suite import LearnedSuite, learn_suite
+from expectations.validation import RowOutcome, TeamSuite, run_rows
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,13 @@ class Knowledge:
     projection: Projection
     calibration: Calibration
     drift: DriftReference
+
+    def outcome_of(self, rows: pd.DataFrame, teams: Sequence[TeamSuite]) -> RowOutcome:
+        """Run the learned row expectations, and those of a team, on the rows of a shard."""
+        outcome = run_rows(self.suite, rows)
+        for team in teams:
+            outcome = outcome.beside(team.run(rows, "row"))
+        return outcome
 
     def to_files(self) -> Mapping[str, bytes]:
         """File name → bytes, for the bundle."""
@@ -51,15 +66,35 @@ class Knowledge:
         )
 
 
-def learn_normal(profile: pd.DataFrame, embeddings: NDArray[np.float16], *, seed: int) -> Knowledge:
-    """Learn what is normal from the profile (darkroom.schemas.PROFILE) and the embeddings (n, e), rows alike."""
+def learn_normal(
+    profile: pd.DataFrame, embeddings: NDArray[np.float16], classes: Sequence[str], *, refused: int, seed: int
+) -> Knowledge:
+    """Learn what is normal from the profile (darkroom.schemas.PROFILE) and the embeddings (n, e), rows alike.
+
+    `classes` is the order of the probabilities; `refused` how many files training could not use.
+    """
     projection = learn_projection(embeddings)
-    neighbours = learn_out_of_distribution(embeddings, profile["split"].to_numpy())
+    neighbours = learn_out_of_distribution(embeddings, profile["split"].to_numpy(), seed=seed)
+    outliers = learn_outliers(profile)
+    calibration = learn_calibration(profile, classes)
+    held = (profile["split"] == "validation").to_numpy()
+    # Training images lie in the bank: how far they are from it says nothing.
+    far = np.full(len(profile), np.nan)
+    far[held] = neighbours.score(embeddings[held])
+    probabilities = np.stack([np.asarray(row) for row in profile["probabilities"]])
+    judged = judge_rows(
+        calibration.calibrated(probabilities).max(axis=1)[held],
+        outliers.score(profile[held]),
+        far[held],
+        [[] for _ in range(held.sum())],
+        calibration,
+    )
+    rows = profile.assign(embedding=list(projection.apply(embeddings)), out_of_distribution_p=far)
     return Knowledge(
-        suite=learn_suite(profile),
-        outliers=learn_outliers(profile),
+        suite=learn_suite(profile, suspect=judged.verdicts.count(Verdict.SUSPECT), refused=refused),
+        outliers=outliers,
         neighbours=neighbours,
         projection=projection,
-        calibration=learn_calibration(profile),
-        drift=learn_reference(profile, projection.apply(embeddings), seed=seed),
+        calibration=calibration,
+        drift=learn_reference(rows, held, profile["group"].to_numpy(), tuple(classes), seed=seed),
     )

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_BINS = 15
+from expectations.accuracy import calibration_error
+
 _RESAMPLES = 2000
 
 
@@ -76,9 +77,3 @@ def accuracy_interval(right: NDArray[np.bool_], groups: NDArray[Any]) -> tuple[f
     low, high = np.quantile(shares, [0.025, 0.975])
     return float(low), float(high)
 
-
-def calibration_error(confidence: NDArray[np.floating[Any]], right: NDArray[np.bool_]) -> float:
-    """Expected calibration error over 15 bins of equal width (Guo et al. 2017, arXiv 1706.04599)."""
-    which = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    gaps = [abs(right[which == b].mean() - confidence[which == b].mean()) * (which == b).mean() for b in set(which.tolist())]
-    return float(sum(gaps))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,8 @@ _QUANTILES: Final = (0.005, 0.995)
 _WIDENED_BY: Final = 0.5  # of the interquartile range, on both sides
 _FEW_VALUES: Final = 4  # so many distinct numbers or fewer are a set, not a range
 _NIGHTS: Final = 730.0  # one false failure of the whole suite in so many unchanged nights
+# However rare they are in training, fewer than this are no reason to wake somebody.
+_FLOORS: Final = {"suspect": 0.05, "quarantined": 0.02}
 _SIZES: Final = (10, 25, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 # Images of one session fail together. Held-out sessions are too few to learn by how much: this is assumed at least.
 _WITHIN_GROUP: Final = 0.3
@@ -31,29 +33,64 @@ ALWAYS_MEASURED: Final = ("predicted_class", "confidence")
 
 
 @dataclass(frozen=True)
+class Rate:
+    """`happened` of `n` times; `effect` of them are as good as one independent one (images of a session fail together:
+    the design effect of cluster sampling, Kish 1965).
+    """
+
+    happened: float
+    n: int
+    effect: float
+
+    def most(self, n: int, tail: float) -> float:
+        """The share that n tries exceed with a probability of at most `tail`; one more than that is never excluded.
+
+        Jeffreys' prior on the rate: what never happened may still happen.
+        """
+        from scipy.stats import binom
+
+        independent = max(1, round(n / self.effect))
+        chance = (self.happened / self.effect + 0.5) / (self.n / self.effect + 1)
+        return min(1.0, (float(binom.ppf(1 - tail, independent, min(0.5, chance))) + 1) / independent)
+
+
+@dataclass(frozen=True)
 class LearnedSuite:
-    """`suite` is a Great Expectations suite as JSON says it; `mostly` is n → id of a row expectation → share of rows."""
+    """`suite` is a Great Expectations suite as JSON says it; `mostly` is n → id of a row expectation → share of rows;
+    `usual` is a column of the night's metrics → how often it happens on unchanged nights.
+    """
 
     suite: Mapping[str, Any]
     mostly: Mapping[int, Mapping[str, float]]
+    usual: Mapping[str, Rate]
 
     def to_json(self) -> str:
         """For the bundle."""
-        return json.dumps({"suite": self.suite, "mostly": self.mostly}, indent=1, sort_keys=True)
+        usual = {name: asdict(rate) for name, rate in self.usual.items()}
+        return json.dumps({"suite": self.suite, "mostly": self.mostly, "usual": usual}, indent=1, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> LearnedSuite:
         """The other way."""
         stored = json.loads(text)
-        return cls(stored["suite"], {int(n): shares for n, shares in stored["mostly"].items()})
+        usual = {name: Rate(**values) for name, values in stored["usual"].items()}
+        return cls(stored["suite"], {int(n): shares for n, shares in stored["mostly"].items()}, usual)
 
     def mostly_at(self, n: int) -> Mapping[str, float]:
         """The shares for a night of n rows: those of the next smaller size, which are never stricter."""
         return self.mostly[max((size for size in self.mostly if size <= n), default=min(self.mostly))]
 
+    def limits(self, n: int) -> Mapping[str, float]:
+        """The parameters of the table expectations, for a night of n files."""
+        return {f"most_{name}": max(_FLOORS[name], rate.most(n, 1 / _NIGHTS)) for name, rate in self.usual.items()}
 
-def learn_suite(profile: pd.DataFrame) -> LearnedSuite:
-    """Learn from darkroom.schemas.PROFILE: bounds from all images, `mostly` from the held-out ones."""
+
+def learn_suite(profile: pd.DataFrame, *, suspect: int, refused: int) -> LearnedSuite:
+    """Learn from darkroom.schemas.PROFILE: bounds from all images, `mostly` from the held-out ones.
+
+    `suspect` is how many held-out images the other doubts name; `refused` how many files training had to leave out.
+    """
+    held = held_out(profile)
     groups = profile["group"].nunique()
     rows = [
         *(_numeric(name, profile[name], groups) for name in NUMERIC_PROPERTIES),
@@ -65,9 +102,18 @@ def learn_suite(profile: pd.DataFrame) -> LearnedSuite:
         ),
     ]
     rows = [row for row in rows if row is not None]
+    effect = _design_effect(held)
     return LearnedSuite(
-        {"name": "learned", "expectations": [*rows, *_of_the_night()]}, _learn_mostly(rows, profile)
+        {"name": "learned", "expectations": [*rows, *_of_the_night()]},
+        _learn_mostly(rows, held, effect),
+        {"suspect": Rate(suspect, len(held), effect), "quarantined": Rate(refused, len(profile) + refused, 1.0)},
     )
+
+
+def held_out(profile: pd.DataFrame) -> pd.DataFrame:
+    """The images that the model did not learn from; all of them where none were held out."""
+    held = profile[profile["split"] == "validation"]
+    return held if len(held) else profile
 
 
 def breaks(expectation: Mapping[str, Any], values: pd.Series) -> NDArray[np.bool_]:
@@ -129,7 +175,7 @@ def _row(
 
 
 def _of_the_night() -> list[dict[str, Any]]:
-    """Simple bounds on the night's own metrics (expectations.night): what they may be is given when it is run."""
+    """Simple bounds on the night's own metrics (LearnedSuite.limits): what they may be is given when it is run."""
 
     def bound(column: str, severity: Severity, sentence: str, **limits: str) -> dict[str, Any]:
         kwargs = {name: {"$PARAMETER": parameter} for name, parameter in limits.items()}
@@ -152,31 +198,24 @@ def _of_the_night() -> list[dict[str, Any]]:
     ]
 
 
-def _learn_mostly(rows: list[dict[str, Any]], profile: pd.DataFrame) -> dict[int, dict[str, float]]:
-    """For each size of a night, the share of rows that must hold so that an unchanged night rarely fails.
-
-    A row of an unchanged night breaks a bound with a probability of which the held-out images give an estimate
-    (Jeffreys' prior: bounds that nothing broke may still be broken); images of a session break it together, so that n
-    of them are as good as n / (1 + (m − 1) ρ) independent ones, m to a session. The share is the binomial quantile at
-    one false failure in 730 nights over all expectations.
+def _learn_mostly(
+    rows: list[dict[str, Any]], held: pd.DataFrame, effect: float
+) -> dict[int, dict[str, float]]:
+    """For each size of a night, the share of rows that must hold, so that all expectations together fail on one
+    unchanged night in 730.
     """
-    from scipy.stats import binom
-
-    held = profile[profile["split"] == "validation"] if (profile["split"] == "validation").any() else profile
-    a_session = len(held) / max(1, held["group"].nunique())
-    effect = 1 + (a_session - 1) * _WITHIN_GROUP
     tested = [row for row in rows if "mostly" in row["kwargs"]]
-    level = 1 - 1 / (_NIGHTS * max(1, len(tested)))
-    table: dict[int, dict[str, float]] = {}
-    for n in _SIZES:
-        independent = max(1, round(n / effect))
-        table[n] = {}
-        for row in tested:
-            broken = float(breaks(row, held[row["kwargs"]["column"]]).sum())
-            chance = (broken / effect + 0.5) / (len(held) / effect + 1)
-            most = float(binom.ppf(level, independent, min(0.5, chance))) + 1
-            table[n][row["meta"]["id"]] = round(max(0.0, 1 - most / independent), 4)
-    return table
+    tail = 1 / (_NIGHTS * max(1, len(tested)))
+    rates = {
+        row["meta"]["id"]: Rate(int(breaks(row, held[row["kwargs"]["column"]]).sum()), len(held), effect)
+        for row in tested
+    }
+    return {n: {name: round(1 - rate.most(n, tail), 4) for name, rate in rates.items()} for n in _SIZES}
+
+
+def _design_effect(held: pd.DataFrame) -> float:
+    a_session = len(held) / max(1, held["group"].nunique())
+    return float(1 + (a_session - 1) * _WITHIN_GROUP)
 
 
 def _listed(values: list[Any]) -> str:

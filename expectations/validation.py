@@ -70,6 +70,10 @@ class RowOutcome:
             both[identity] = both[identity].merge(tally) if identity in both else tally
         return RowOutcome(both)
 
+    def beside(self, other: RowOutcome) -> RowOutcome:
+        """Of the same rows, by other expectations."""
+        return RowOutcome({**self.tallies, **other.tallies}, {**self.failing, **other.failing})
+
     def reasons(self, n: int) -> list[list[str]]:
         """`expectation:<id>` for each of n rows."""
         found: list[list[str]] = [[] for _ in range(n)]
@@ -99,7 +103,7 @@ def run_rows(learned: LearnedSuite, frame: pd.DataFrame) -> RowOutcome:
 
 
 def finish_rows(learned: LearnedSuite, outcome: RowOutcome) -> list[ExpectationResult]:
-    """Judge the merged tallies at the size of the whole night."""
+    """Judge merged tallies: the learned ones at the size of the whole night, a team's with its own `mostly`."""
     return [_judged(identity, tally, learned.mostly_at(tally.evaluated)) for identity, tally in outcome.tallies.items()]
 
 
@@ -145,10 +149,6 @@ class TeamSuite:
         """Run its expectations of one level: `row` on the rows of a shard, `table` on the night's metrics."""
         chosen = [one for one in self.expectations if one["meta"]["level"] == level]
         return RowOutcome() if frame.empty or not chosen else _run(chosen, frame, {})
-
-    def finish(self, outcome: RowOutcome) -> list[ExpectationResult]:
-        """Judge merged tallies with the suite's own `mostly`."""
-        return [_judged(identity, tally, {}) for identity, tally in outcome.tallies.items()]
 
 
 def _short(kwargs: Mapping[str, Any]) -> str:

@@ -22,7 +22,6 @@ class NightEvidence:
     counts: Counts
     expectations: Sequence[ExpectationResult]
     drift: pd.DataFrame
-    suspect: int
     counted_before: int = 0
     expect_at_least: int | None = None
     inbox_missing: str | None = None

@@ -1,27 +1,126 @@
-"""The evaluation of a night: what the shards left, weighed into one verdict."""
+"""The evaluation of a night: what its shards left behind, weighed into one verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
-from typing import Any
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from darkroom.errors import WrongUse
+from darkroom.schemas import DRIFT
 from darkroom.summary import Counts, ExpectationResult
-from expectations.drift import night_drift, night_metrics
+from expectations.drift import night_drift
 from expectations.knowledge import Knowledge
 from expectations.sketch import Sketch
-from expectations.suite import RowOutcome, finish
+from expectations.validation import RowOutcome, TeamSuite, finish_rows, run_night
 from expectations.verdict import Judgement, NightEvidence, judge_night
 
 
 @dataclass(frozen=True)
+class RowEvidence:
+    """What the evaluation needs of some rows: a sketch for drift, and how often each row expectation failed."""
+
+    sketch: Sketch
+    outcome: RowOutcome
+
+    def merge(self, other: RowEvidence) -> RowEvidence:
+        """Of both sets of rows."""
+        return RowEvidence(self.sketch.merge(other.sketch), self.outcome.merge(other.outcome))
+
+    def to_bytes(self) -> bytes:
+        """Kept beside the shard's part in staging."""
+        file = io.BytesIO()
+        tallies = json.dumps(self.outcome.to_json()).encode()
+        np.savez(file, sketch=np.frombuffer(self.sketch.to_bytes(), np.uint8), tallies=np.frombuffer(tallies, np.uint8))
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> RowEvidence:
+        """The other way."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            tallies = json.loads(stored["tallies"].tobytes())
+            return cls(Sketch.from_bytes(stored["sketch"].tobytes()), RowOutcome.from_json(tallies))
+
+    @classmethod
+    def of(cls, parts: Iterable[RowEvidence], knowledge: Knowledge) -> RowEvidence:
+        """Of all shards; memory is that of one."""
+        whole = cls(knowledge.drift.empty_sketch(), RowOutcome())
+        for part in parts:
+            whole = whole.merge(part)
+        return whole
+
+
+@dataclass(frozen=True)
+class NightFacts:
+    """What is known of a night beside its rows; see expectations.verdict.NightEvidence."""
+
+    counts: Counts
+    suspect: int
+    counted_before: int = 0
+    expect_at_least: int | None = None
+    inbox_missing: str | None = None
+
+
+@dataclass(frozen=True)
 class Evaluated:
-    """A night, weighed."""
+    """A night, weighed. `drift` has the columns of darkroom.schemas.DRIFT."""
 
     judgement: Judgement
     expectations: tuple[ExpectationResult, ...]
     drift: pd.DataFrame
     sketch: Sketch
+
+
+def evaluate(rows: RowEvidence, facts: NightFacts, knowledge: Knowledge, teams: Sequence[TeamSuite]) -> Evaluated:
+    """Row expectations over the whole night, table expectations, drift; from all of it one verdict."""
+    results = finish_rows(knowledge.suite, rows.outcome)
+    looked_at = facts.counts.scored + facts.counts.quarantined
+    if looked_at:
+        metrics = night_metrics(rows.sketch, facts, knowledge)
+        results += run_night(knowledge.suite, metrics, knowledge.suite.limits(looked_at))
+        for team in teams:
+            results += finish_rows(knowledge.suite, team.run(metrics, "table"))
+    nothing = pd.DataFrame(columns=DRIFT.names)
+    drift = night_drift(knowledge.drift, rows.sketch) if rows.sketch.rows else nothing
+    judgement = judge_night(
+        NightEvidence(
+            counts=facts.counts,
+            expectations=results,
+            drift=drift,
+            counted_before=facts.counted_before,
+            expect_at_least=facts.expect_at_least,
+            inbox_missing=facts.inbox_missing,
+        )
+    )
+    return Evaluated(judgement, tuple(results), drift, rows.sketch)
+
+
+def night_metrics(sketch: Sketch, facts: NightFacts, knowledge: Knowledge) -> pd.DataFrame:
+    """The night in one row, for table expectations: images, share_quarantined, share_suspect, mean_<property>."""
+    counts = facts.counts
+    row: dict[str, float] = {
+        "images": counts.scored,
+        "share_quarantined": counts.quarantined / (counts.scored + counts.quarantined),
+        "share_suspect": facts.suspect / counts.scored if counts.scored else 0.0,
+    }
+    for place, known in enumerate(knowledge.drift.metrics):
+        if known.metric.family == "properties" and known.metric.numeric and sketch.present[place]:
+            row[f"mean_{known.metric.name}"] = float(sketch.sums[place] / sketch.present[place])
+    return pd.DataFrame([row])
+
+
+def team_suites(folder: Path | None) -> list[TeamSuite]:
+    """The suites that a team keeps in a folder, *.json; none where no folder is named.
+
+    Raises: WrongUse where the folder, or a suite in it, cannot be read.
+    """
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        raise WrongUse("The folder of suites does not exist.", file=folder, todo="create it, or leave `suites` empty")
+    return [TeamSuite.parse(path.stem, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]

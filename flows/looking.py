@@ -5,25 +5,22 @@ The nightly shard and `darkroom.predict` both come through here; it is where tas
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from darkroom.names import to_text
 from darkroom.reasons import Verdict
 from darkroom.schemas import PREDICTIONS
 from expectations.knowledge import Knowledge
 from expectations.outliers import judge_rows
-from expectations.suite import RowOutcome, run_rows
+from expectations.validation import RowOutcome, TeamSuite
 from tasks.bundle import Bundle, find_bundle, open_bundle, replay_goldens
 from tasks.inference import Engine, load_engine
 from tasks.workers import Arrived, DecodePool, Job, Refused, Wanted
@@ -109,18 +106,20 @@ def proved(path: Path) -> Instruments:
     return known if known is not None and known.bundle.id == bundle.id else prove(path)
 
 
-def look(jobs: Iterable[Job], instruments: Instruments, *, processes: int | None = None) -> Looked:
+def look(
+    jobs: Iterable[Job], instruments: Instruments, *, processes: int | None = None, teams: Sequence[TeamSuite] = ()
+) -> Looked:
     """Decode, measure, predict and doubt; keys of the jobs are the paths of the rows."""
     refused: list[Refused] = []
     batches = []
     with DecodePool(instruments.bundle.preprocessing, Wanted(tensor=True, properties=True), processes=processes) as pool:
         for batch in _batches(pool.run(jobs), refused):
             batches.append(_predicted(batch, instruments))
-    seen = _concatenated(batches)
-    if seen is None:
-        return Looked(PREDICTIONS.empty_table().to_pandas(), RowOutcome.nothing(), refused)
-    rows, embeddings = seen
-    return Looked(*_doubted(rows, embeddings, instruments), refused)
+    if not batches:
+        return Looked(PREDICTIONS.empty_table().to_pandas(), RowOutcome(), refused)
+    rows = pd.concat([rows for rows, _ in batches], ignore_index=True)
+    embeddings = np.concatenate([embeddings for _, embeddings in batches])
+    return Looked(*_doubted(rows, embeddings, instruments, teams), refused)
 
 
 def predict_files(bundle: Path, files: Sequence[Path], *, processes: int | None = None) -> pd.DataFrame:
@@ -177,14 +176,16 @@ def _predicted(batch: Sequence[Arrived], instruments: Instruments) -> tuple[pd.D
 
 
 def _doubted(
-    rows: pd.DataFrame, embeddings: NDArray[np.float32], instruments: Instruments
+    rows: pd.DataFrame, embeddings: NDArray[np.float32], instruments: Instruments, teams: Sequence[TeamSuite]
 ) -> tuple[pd.DataFrame, RowOutcome]:
     """Row expectations, outlier scores, and from them the row verdicts."""
     knowledge = instruments.knowledge
-    outcome = run_rows(knowledge.suite, rows)
+    outcome = knowledge.outcome_of(rows, teams)
     unusual = knowledge.outliers.score(rows)
     far = knowledge.neighbours.score(embeddings)
-    judged = judge_rows(rows["confidence"], unusual, far, outcome, knowledge.calibration)
+    judged = judge_rows(
+        rows["confidence"].to_numpy(), unusual, far, outcome.reasons(len(rows)), knowledge.calibration
+    )
     rows = rows.assign(
         verdict=judged.verdicts,
         reasons=judged.reasons,

@@ -5,17 +5,55 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from darkroom.names import from_text
 from darkroom.reasons import Verdict
+from darkroom.schemas import PREDICTIONS, QUARANTINE
+from darkroom.summary import NightSummary
+from expectations.drift import DriftReference
+from expectations.sketch import Sketch
+from flows.evaluation import Evaluated
+from flows.looking import Instruments
+from tasks import publish
 from tasks.preprocessing import Preprocessing
+from tasks.report.night_page import Histogram, NightPage
+from tasks.staging import Run
 from tasks.workers import Arrived, DecodePool, Job, Wanted
 
 SUSPECT, TYPICAL, QUARANTINED = 24, 12, 60
 _SIDE = 144
+
+
+def draw_night(
+    attempt: Run, summary: NightSummary, evaluated: Evaluated, instruments: Instruments, *, thumbnails: bool
+) -> NightPage:
+    """The page of a settled night."""
+    predictions = pick(publish.settled_rows(attempt))
+    quarantine = pa.concat_tables([QUARANTINE.empty_table(), *publish.settled_quarantine(attempt)]).to_pandas()
+    inbox = Path(from_text(attempt.inbox))
+    pictured = pd.concat([frame[["path", "content_id"]] for frame in (predictions, quarantine.head(QUARANTINED))])
+    return NightPage(
+        summary=summary,
+        drift=evaluated.drift,
+        predictions=predictions,
+        quarantine=quarantine,
+        thumbnails=thumbnails_of(pictured, inbox, instruments.bundle.preprocessing) if thumbnails else {},
+        histograms=histograms(evaluated.sketch, instruments.knowledge.drift),
+        training_classes=instruments.bundle.profile()["label"].value_counts().to_dict(),
+    )
+
+
+def histograms(sketch: Sketch, reference: DriftReference) -> dict[str, Histogram]:
+    """Every numeric property, tonight beside training."""
+    return {
+        known.metric.name: Histogram(np.asarray(known.metric.shown), sketch.shown[row], np.asarray(known.shown))
+        for row, known in enumerate(reference.metrics)
+        if known.metric.family == "properties" and known.metric.numeric
+    }
 
 
 def pick(shards: Iterable[pa.Table]) -> pd.DataFrame:
@@ -29,7 +67,7 @@ def pick(shards: Iterable[pa.Table]) -> pd.DataFrame:
         typical = _best(typical, trusted, TYPICAL, [("order", "ascending")])
     kept = [table for table in (suspect, typical) if table is not None]
     if not kept:
-        return pd.DataFrame()
+        return PREDICTIONS.empty_table().to_pandas()
     return pa.concat_tables(kept).drop_columns(["doubt", "order"]).to_pandas()
 
 

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, task, unmapped
 from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from darkroom.errors import InboxMissing
 from darkroom.names import from_text
-from darkroom.night import folder_of_night, is_a_folder_a_night, night_of
+from darkroom.night import folder_of_night, folder_of_nights, is_a_folder_a_night, night_of
 from darkroom.reasons import NightVerdict
+from darkroom.results import commits, history, learned_minimum, now
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.storage import storage_at
-from darkroom.summary import NightSummary
-from flows import looking
-from flows.evaluation import Evaluated, NightFacts, ShardEvidence, evaluate
-from flows.looking import Proof
-from flows.pictures import night_page
+from darkroom.summary import Counts, NightSummary
+from flows.evaluation import Evaluated, NightFacts, RowEvidence, evaluate, team_suites
+from flows.looking import Proof, look, prove, proved
+from flows.pictures import draw_night
 from tasks import held, intake as inboxes, publish
 from tasks.arrange import Arranged
 from tasks.ledger import open_ledger
+from tasks.machine import libraries
 from tasks.quarantine import Refusal, keep_copies
 from tasks.report.artifact import night_artifact
+from tasks.report.night_page import NightPage
 from tasks.report.page import write_page
-from tasks.runs import begin_run
+from tasks.runs import abandon, begin_run
 from tasks.staging import Run, Staging, stage_part
 from tasks.workers import Job
+
+# A second run over the same inbox waits so long for the first, rather than doing its work again for nothing.
+_PATIENCE_SECONDS = 300.0
 
 
 @flow(
@@ -46,7 +54,7 @@ def score(
     intake: IntakeOptions = IntakeOptions(),
     run: RunOptions = RunOptions(),
 ) -> NightSummary:
-    """Score a night of new images: prove, take in, look, validate, compare, commit, report.
+    """Score a night of new images: prove, take in, look, validate, compare, report, commit.
 
     Args:
         bundle: Folder of a bundle, or models/NAME for the version in use.
@@ -57,12 +65,173 @@ def score(
         run: How the work is cut, and what is shown.
     """
     this_night = night_of(night, flow_run.scheduled_start_time)
+    folder = folder_of_night(inbox, this_night)
     proof = prove_bundle(bundle)
-    with begin_run(results, proof.bundle_id, this_night, folder_of_night(inbox, this_night)) as attempt:
-        take_in(attempt, inbox, proof, intake, run)
-        shards = attempt.staging.unfinished()
-        look_at_shard.map(shards, run_id=attempt.id, results=results, proof=proof, options=run).wait()
+    with begin_run(results, proof.bundle_id, this_night, folder, patience_seconds=_PATIENCE_SECONDS) as attempt:
+        shards = take_in(attempt, inbox, proof, intake, run)
+        look_at_shard.map(shards, unmapped(attempt.id), unmapped(results), unmapped(proof), unmapped(run)).result()
         settled = publish.settle(attempt)
-        evaluated = evaluate_night(attempt, settled, proof, intake, run)
-        summary = commit_night(attempt, settled, evaluated, run)
-    return report_night(summary, evaluated, proof, results, run)
+        evaluated = evaluate_night(attempt, inbox, settled, proof, intake, run)
+        page = draw_page(attempt, settled, evaluated, proof, results, run)
+        summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
+    return report_night(page, summary)
+
+
+@task(name="prove the bundle", cache_policy=NO_CACHE)
+def prove_bundle(bundle: Path) -> Proof:
+    """Digests, then golden images from bytes to probabilities; nothing is scored by a bundle that fails."""
+    proof = prove(bundle).proof
+    get_run_logger().info(proof.as_text())
+    return proof
+
+
+@task(name="take in the inbox", cache_policy=NO_CACHE)
+def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: RunOptions) -> list[int]:
+    """Freeze what this run is about, once; the numbers of the shards that are still to be looked at."""
+    log = get_run_logger()
+    staging = attempt.staging
+    if staging.frozen() is None:
+        ledger = open_ledger(staging.storage, attempt.bundle)
+        folder = Path(from_text(attempt.inbox))
+        try:
+            manifest = inboxes.take_in(
+                folder,
+                formats=proved(Path(proof.path)).bundle.preprocessing.formats,
+                ledger=ledger,
+                rehash=intake.rehash,
+                settle_seconds=intake.settle_seconds,
+                exclude=[Path(staging.storage.describe(""))],
+            )
+        except InboxMissing:
+            if not (is_a_folder_a_night(inbox) and folder_of_nights(inbox).is_dir()):
+                abandon(attempt)
+                raise
+            log.warning("The inbox of this night does not exist: %s", folder)
+            manifest = inboxes.nothing_delivered(folder, ledger)
+        staging.freeze(manifest, run.shard_size)
+        log.info("Intake: %s", manifest.counts)
+    else:
+        log.info("Goes on with run %s, which was interrupted.", attempt.id)
+    return staging.unfinished()
+
+
+@task(name="look at a shard", task_run_name="look at shard {shard}", retries=2, cache_policy=NO_CACHE)
+def look_at_shard(shard: int, run_id: str, results: Path, proof: Proof, run: RunOptions) -> None:
+    """Decode, measure, predict and doubt the images of one shard; its rows, refusals and evidence go to staging."""
+    started = time.perf_counter()
+    staging = Staging(storage_at(results), run_id)
+    record = staging.record()
+    instruments = proved(Path(proof.path))
+    rows = staging.shard(shard).to_pylist() if record is not None else []
+    folder = Path(from_text(record.inbox)) if record is not None else Path()
+    jobs = [Job(row["path"], folder / from_text(row["path"]), content_id=row["content_id"]) for row in rows]
+    looked = look(jobs, instruments, processes=run.processes, teams=team_suites(run.suites))
+    sizes = {row["path"]: row["size"] for row in rows}
+    refused = [
+        Refusal(str(one.key), one.content_id, one.reason, one.detail, sizes[str(one.key)]) for one in looked.refused
+    ]
+    evidence = RowEvidence(instruments.knowledge.drift.sketch(looked.rows), looked.outcome)
+    stage_part(staging, shard, looked.rows, refused, evidence.to_bytes())
+    seconds = time.perf_counter() - started
+    get_run_logger().info("%d images, %d refused, %.1f s", len(looked.rows), len(refused), seconds)
+
+
+@task(name="evaluate the night", cache_policy=NO_CACHE)
+def evaluate_night(
+    attempt: Run, inbox: str, settled: Arranged, proof: Proof, intake: IntakeOptions, run: RunOptions
+) -> Evaluated:
+    """The learned suite and the team's own, drift, and how many images came; one verdict."""
+    storage = attempt.staging.storage
+    teams = team_suites(run.suites)
+    knowledge = proved(Path(proof.path)).knowledge
+    if settled.lost:
+        # Another run has scored some of these since: what the shards left behind is of too many rows.
+        parts = (
+            RowEvidence(knowledge.drift.sketch(rows), knowledge.outcome_of(rows, teams))
+            for rows in (table.to_pandas() for table in publish.settled_rows(attempt))
+        )
+    else:
+        sketches = (attempt.staging.sketch(record) for record in attempt.staging.finished().values())
+        parts = (RowEvidence.from_bytes(sketch) for sketch in sketches if sketch is not None)
+    # Where each night has a folder of its own, the nights are those of all of them.
+    nights = history(storage, attempt.bundle, None if is_a_folder_a_night(inbox) else attempt.inbox)
+    this = nights["night"] == attempt.night
+    folder = Path(from_text(attempt.inbox))
+    facts = NightFacts(
+        counts=settled.counts,
+        suspect=settled.suspect,
+        counted_before=int(nights.loc[this, "scored"].sum()),
+        expect_at_least=_expected(intake.expect_at_least, nights.loc[~this, "scored"].tolist()),
+        inbox_missing=None if folder.is_dir() else str(folder),
+    )
+    evaluated = evaluate(RowEvidence.of(parts, knowledge), facts, knowledge, teams)
+    get_run_logger().info("%s: %s", evaluated.judgement.verdict, evaluated.judgement.headline)
+    return evaluated
+
+
+@task(name="draw the page", cache_policy=NO_CACHE)
+def draw_page(
+    attempt: Run, settled: Arranged, evaluated: Evaluated, proof: Proof, results: Path, run: RunOptions
+) -> NightPage:
+    """The night's page, before the commit: a run that dies between the two draws it again."""
+    judgement = evaluated.judgement
+    earlier = [one.summary.report for one in commits(attempt.staging.storage, attempt.bundle) if one.night == attempt.night]
+    nothing_new = not settled.counts.scored and not settled.counts.quarantined and any(earlier)
+    folder = results.absolute() / "reports" / f"{attempt.night}" / attempt.bundle / attempt.id
+    started = attempt.staging.record()
+    summary = NightSummary(
+        bundle_id=attempt.bundle,
+        night=attempt.night,
+        run_id=attempt.id,
+        inbox=attempt.inbox,
+        verdict=judgement.verdict,
+        headline=judgement.headline,
+        counts=settled.counts,
+        trusted=settled.trusted,
+        suspect=settled.suspect,
+        classes=settled.classes,
+        quarantine_reasons=settled.quarantine_reasons,
+        findings=judgement.findings,
+        expectations=evaluated.expectations,
+        started_at=started.begun_at if started is not None else now(),
+        finished_at=now(),
+        parameters=_flat(run.model_dump(mode="json")),
+        versions=libraries(),
+        report=next(one for one in reversed(earlier) if one) if nothing_new else str(folder / "index.html"),
+    )
+    page = draw_night(attempt, summary, evaluated, proved(Path(proof.path)), thumbnails=run.thumbnails)
+    if not nothing_new:
+        write_page(folder, page)
+    return page
+
+
+@task(name="commit", cache_policy=NO_CACHE)
+def commit_night(
+    attempt: Run, settled: Arranged, evaluated: Evaluated, summary: NightSummary, intake: IntakeOptions, run: RunOptions
+) -> NightSummary:
+    """Make the rows part of the results, each content once; or keep them back, where an alarm is to be looked at first."""
+    if intake.quarantine_copies:
+        for rows in publish.settled_quarantine(attempt):
+            keep_copies(attempt.staging.storage, Path(from_text(attempt.inbox)), rows)
+    if run.on_alarm == "hold" and summary.verdict is NightVerdict.ALARM:
+        held.hold(attempt, settled, summary, evaluated.drift)
+        get_run_logger().warning("Kept back: release or discard run %s", attempt.id)
+        return summary
+    return publish.commit(attempt, settled, summary, evaluated.drift).summary
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def report_night(page: NightPage, summary: NightSummary) -> NightSummary:
+    """The night in the Prefect UI."""
+    create_markdown_artifact(
+        night_artifact(page), key=f"night-{summary.night}", description=f"{summary.verdict}: {summary.headline}"
+    )
+    return summary
+
+
+def _expected(given: int | None, past: list[int]) -> int | None:
+    return given if given is not None else learned_minimum(past)
+
+
+def _flat(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,18 +1,28 @@
-"""From labelled folders to a sealed bundle."""
+"""Train: from labelled folders to a sealed bundle."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
+import numpy as np
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from darkroom.settings import TrainingRecipe
 from expectations.knowledge import Knowledge, learn_normal
+from expectations.measures import Measures, measure_predictions
 from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
+from tasks.goldens import Golden
+from tasks.machine import libraries
+from tasks.report.card import CardFacts, Rate, bundle_card, bundle_card_html
+from tasks.training import TrainedModel, train_model
 
 
 class Sealed(BaseModel):
@@ -41,5 +51,163 @@ class Sealed(BaseModel):
             f"{self.images['validation']} held out{left_out}.\n"
             f"Right on {self.validation_accuracy:.1%} of the held-out images ({low:.1%} – {high:.1%}), "
             f"on {self.training_accuracy:.1%} of those it was trained on.\n"
-            f"Bundle  {self.path}\nCard    {self.path}/card.md"
+            f"Bundle  {self.path}\nCard    {self.path}/card.html"
         )
+
+
+@flow(name="train", flow_run_name="train {name}")
+def train(
+    folder: Path,
+    models: Path = Path("models"),
+    name: str = "model",
+    recipe: TrainingRecipe = TrainingRecipe(),
+    promote: bool = False,
+) -> Sealed:
+    """Train a classifier on labelled folders, and seal it with everything that is learned beside it.
+
+    Args:
+        folder: Labelled photos: a folder a class.
+        models: Where bundles are sealed.
+        name: Name of the bundle; the next version of it is sealed.
+        recipe: How the model is made from the photos.
+        promote: Put this version into use. The first one always is.
+    """
+    started = time.perf_counter()
+    with TemporaryDirectory(prefix="darkroom-train-") as work:
+        model = train_network(folder, recipe, Path(work))
+        measures = measure(model)
+        knowledge = learn_what_is_normal(model, recipe.seed)
+        goldens = choose_goldens(model.profile, folder)
+        card = write_card(name, model, measures, knowledge, goldens, recipe)
+        bundle = seal(models, name, model, measures, knowledge, goldens, card, promote)
+    report_training(bundle, card)
+    return _sealed(bundle, model, measures, knowledge, time.perf_counter() - started)
+
+
+@task(name="train the network", cache_policy=NO_CACHE)
+def train_network(folder: Path, recipe: TrainingRecipe, work: Path) -> TrainedModel:
+    """Scan, split, decode, fit; probabilities and embeddings of every image without augmentation."""
+    log = get_run_logger()
+
+    def progress(stage: str, done: int, total: int, note: str) -> None:
+        log.info("%s %d/%d %s", stage, done, total, note)
+
+    model = train_model(folder, recipe, work, progress)
+    for one in model.left_out:
+        log.warning("Left out: %s: %s", one.path, one.why)
+    return model
+
+
+def measure(model: TrainedModel) -> dict[str, Measures]:
+    """How well the model does on the images it learned from, and on those it did not."""
+    measures = {}
+    for split in ("train", "validation"):
+        rows = model.profile[model.profile["split"] == split]
+        measures[split] = measure_predictions(
+            np.stack([np.asarray(row) for row in rows["probabilities"]]),
+            np.array([model.classes.index(label) for label in rows["label"]]),
+            rows["group"].to_numpy(),
+            model.classes,
+        )
+    return measures
+
+
+@task(name="learn what is normal", cache_policy=NO_CACHE)
+def learn_what_is_normal(model: TrainedModel, seed: int) -> Knowledge:
+    """The suite, the outlier scores, the calibration and the drift reference."""
+    return learn_normal(model.profile, model.embeddings, model.classes, refused=len(model.left_out), seed=seed)
+
+
+def write_card(
+    name: str,
+    model: TrainedModel,
+    measures: Mapping[str, Measures],
+    knowledge: Knowledge,
+    goldens: list[Golden],
+    recipe: TrainingRecipe,
+) -> CardFacts:
+    """What a person should know of the bundle."""
+    by_split = model.profile.groupby("split")
+    settings = recipe.model_dump(mode="json")
+    return CardFacts(
+        name=name,
+        created_at=datetime.now(UTC),
+        classes=model.classes,
+        images={split: rows["label"].value_counts().to_dict() for split, rows in by_split},
+        accuracy={split: Rate(one.accuracy, *one.interval, one.n) for split, one in measures.items()},
+        confusion=measures["validation"].confusion,
+        grouping=recipe.group_by,
+        groups={split: int(rows["group"].nunique()) for split, rows in by_split},
+        recipe={
+            **{key: value for key, value in settings.items() if not isinstance(value, dict)},
+            **{f"{part}: {key}": value for part in ("augmentation", "head", "fine_tune") for key, value in settings[part].items()},
+        },
+        preprocessing=model.preprocessing.model_dump(mode="json"),
+        calibration_error_before=knowledge.calibration.error_before,
+        calibration_error_after=knowledge.calibration.error_after,
+        temperature=knowledge.calibration.temperature,
+        goldens=len(goldens),
+        golden_kinds=dict(Counter(golden.why for golden in goldens)),
+        versions=libraries(),
+    )
+
+
+@task(name="seal the bundle", cache_policy=NO_CACHE)
+def seal(
+    models: Path,
+    name: str,
+    model: TrainedModel,
+    measures: Mapping[str, Measures],
+    knowledge: Knowledge,
+    goldens: list[Golden],
+    card: CardFacts,
+    promote: bool,
+) -> Bundle:
+    """Write everything once, record the goldens in a new process, and give it a version and a digest."""
+    contents = SealedContents(
+        model_path=model.model_path,
+        preprocessing=model.preprocessing,
+        classes=model.classes,
+        embedding_layer=model.embedding_layer,
+        profile=model.profile,
+        embeddings=model.embeddings,
+        goldens=goldens,
+        metrics={
+            **{split: one.as_dict() for split, one in measures.items()},
+            "recipe": dict(card.recipe),
+            "history": model.history,
+            "left_out": {one.path: one.why for one in model.left_out},
+        },
+        files={
+            **knowledge.to_files(),
+            "card.md": bundle_card(card).encode(),
+            "card.html": bundle_card_html(card).encode(),
+        },
+    )
+    bundle = seal_bundle(models, name, contents, promote=promote)
+    get_run_logger().info("%s is sealed", bundle.id)
+    return bundle
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def report_training(bundle: Bundle, card: CardFacts) -> None:
+    """The card in the Prefect UI."""
+    create_markdown_artifact(bundle_card(card), key="bundle-card", description=bundle.id)
+
+
+def _sealed(
+    bundle: Bundle, model: TrainedModel, measures: Mapping[str, Measures], knowledge: Knowledge, seconds: float
+) -> Sealed:
+    return Sealed(
+        bundle_id=bundle.id,
+        path=str(bundle.path),
+        classes=model.classes,
+        images={split: one.n for split, one in measures.items()},
+        left_out=len(model.left_out),
+        training_accuracy=measures["train"].accuracy,
+        validation_accuracy=measures["validation"].accuracy,
+        validation_interval=measures["validation"].interval,
+        calibration_error=knowledge.calibration.error_before,
+        calibration_error_after=knowledge.calibration.error_after,
+        seconds=seconds,
+    )

@@ -51,9 +51,7 @@ class CardFacts:
     measured.
     """
 
-    bundle_id: str
     name: str
-    version: int
     created_at: datetime
     classes: tuple[str, ...]
     images: Mapping[str, Mapping[str, int]]  # split → class → images
@@ -85,8 +83,8 @@ def bundle_card(facts: CardFacts) -> str:
     """The card as Markdown; names and settings are escaped."""
     splits = list(facts.images)
     parts = [
-        f"# {in_markdown(facts.name)}, version {facts.version}",
-        f"Bundle {in_markdown(facts.bundle_id)}, sealed {facts.created_at:%Y-%m-%d %H:%M} {facts.created_at.tzname()}.",
+        f"# {in_markdown(facts.name)}",
+        f"Sealed {facts.created_at:%Y-%m-%d %H:%M} {facts.created_at.tzname()}.",
         "## Data",
         _table(
             ["class", *splits],

@@ -1,0 +1,155 @@
+"""Where runs report: the server that the user named, or one of our own that comes and goes with the run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+
+from darkroom.errors import DarkroomError, OrchestratorError
+from darkroom.orchestrator.server import Server
+
+_lock = threading.RLock()
+_address: str | None = None
+
+
+@contextlib.contextmanager
+def api() -> Iterator[str]:
+    """Everything inside runs its flows against a Prefect API; yields its address.
+
+    With PREFECT_API_URL, in the environment or in the active profile, that server is used. Otherwise a quiet server of
+    our own starts; it needs some seconds, and calls wait for it, so import what is slow inside. It dies with this
+    process, however that ends. Prefect's log lines stay out of the terminal unless PREFECT_LOGGING_LEVEL is set: what
+    fails reaches the caller as an exception.
+
+    Raises: OrchestratorError, if the server does not answer.
+    """
+    global _address
+    with _lock:
+        outer = _address
+    if outer is not None:
+        yield outer
+        return
+    with contextlib.ExitStack() as stack:
+        address, server = _connect(stack)
+        stack.enter_context(_quiet())
+        with _lock:
+            _address = address
+        try:
+            yield address
+        except DarkroomError:
+            raise
+        except Exception as error:
+            gone = _gone(address, server, error)
+            if gone is None:
+                raise
+            raise gone from error
+        finally:
+            with _lock:
+                _address = None
+            _send_what_waits()
+
+
+def _connect(stack: contextlib.ExitStack) -> tuple[str, Server | None]:
+    from prefect.settings import PREFECT_API_URL
+
+    named = PREFECT_API_URL.value()
+    if named:
+        problem = _problem_with_api()
+        if problem is not None:
+            raise OrchestratorError(
+                f"The Prefect server at {named} does not answer.",
+                found=problem,
+                todo="start it, or unset PREFECT_API_URL (in the environment and in the Prefect profile): "
+                "then darkroom starts a server of its own for the run",
+            )
+        return str(named), None
+    server = stack.enter_context(Server.private())
+    address = f"http://127.0.0.1:{server.port}/api"
+    # The first call may have to wait until the server is up.
+    stack.enter_context(reporting_to(address, PREFECT_API_REQUEST_TIMEOUT="180"))
+    return address, server
+
+
+@contextlib.contextmanager
+def reporting_to(address: str, **settings: str) -> Iterator[None]:
+    """Make `address` the API of this process, its threads and the processes that it starts."""
+    from prefect.context import refresh_global_settings_context
+
+    around = [host for host in (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), "127.0.0.1") if host]
+    changes = {"PREFECT_API_URL": address, "NO_PROXY": ",".join(around), "no_proxy": ",".join(around), **settings}
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    refresh_global_settings_context()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        refresh_global_settings_context()
+
+
+def _problem_with_api() -> Exception | None:
+    from prefect.client.orchestration import get_client
+
+    try:
+        with get_client(httpx_settings={"timeout": 30}, sync_client=True) as client:
+            return client.api_healthcheck()
+    except Exception as error:
+        return error
+
+
+def _gone(address: str, server: Server | None, error: Exception) -> OrchestratorError | None:
+    """The reason behind an error that the run ended with, if the server is no longer there."""
+    if server is not None and not server.alive:
+        return OrchestratorError("The Prefect server that darkroom started has died.", found=server.last_words())
+    if server is None and type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "prefect"):
+        problem = _problem_with_api()
+        if problem is not None:
+            return OrchestratorError(f"The Prefect server at {address} no longer answers.", found=problem)
+    return None
+
+
+def _send_what_waits() -> None:
+    """Log lines and events are sent in the background: without this they would meet a server that has gone."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    def send() -> None:
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all(timeout=10)
+
+    # In a thread without an event loop: called from one, Prefect would hand back something to await.
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    sending.join(timeout=20)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Prefect's own lines and tracebacks out of the terminal: the caller gets the exception itself."""
+    from prefect.settings import get_current_settings
+
+    stated = get_current_settings().to_environment_variables(exclude_unset=True)
+    if "PREFECT_LOGGING_LEVEL" in stated or "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL" in os.environ:
+        yield
+        return
+    import prefect.main  # noqa: F401  sets the handlers up
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    loggers = [logging.getLogger(name) for name in (None, "prefect", "prefect._internal")]
+    handlers = [handler for logger in loggers for handler in logger.handlers]
+    ours = [h for h in handlers if isinstance(h, PrefectConsoleHandler) or type(h).__module__.startswith("prefect.")]
+    before = [(handler, handler.level) for handler in ours]
+    for handler in ours:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for handler, level in before:
+            handler.setLevel(level)

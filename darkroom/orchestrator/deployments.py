@@ -1,0 +1,220 @@
+"""The deployments `train`, `score` and `verify`: what `darkroom serve` registers, and prefect.yaml says too."""
+
+from __future__ import annotations
+
+import importlib
+import site
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darkroom.errors import DarkroomError, OrchestratorError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+POOL = "darkroom"
+# The clock is stated, and a run is for the night of its planned start: a late or repeated run scores the right folder.
+NIGHTLY_CRON = "0 2 * * *"
+NIGHTLY_TIMEZONE = "UTC"
+SCHEDULE_SLUG = "nightly"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One flow, with the parameters that its form opens with."""
+
+    name: str
+    entrypoint: str
+    description: str
+    parameters: dict[str, str] = field(default_factory=dict)
+    nightly: bool = False
+
+    def parameters_in(self, folder: Path) -> dict[str, str]:
+        """The parameters with paths that do not depend on where a worker runs."""
+        # Not resolve(): a symbolic link may be moved on purpose, and {night:…} is no path yet.
+        return {name: str(folder.absolute() / path) for name, path in self.parameters.items()}
+
+
+DEPLOYMENTS = (
+    Deployment(
+        name="train",
+        entrypoint="flows.train.train",
+        description="Train a classifier on labelled folders, and seal it as a bundle.",
+        parameters={"models": "models"},
+    ),
+    Deployment(
+        name="score",
+        entrypoint="flows.score.score",
+        description="Score a night of new images: prove, take in, look, validate, compare, commit, report.",
+        parameters={"bundle": "models/model", "inbox": "inbox/{night:%Y-%m-%d}", "results": "results"},
+        nightly=True,
+    ),
+    Deployment(
+        name="verify",
+        entrypoint="flows.verify.verify",
+        description="Prove a bundle: every digest, then every golden image.",
+        parameters={"bundle": "models/model"},
+    ),
+)
+
+
+def bundle_exists(folder: Path) -> bool:
+    """Whether the bundle that the nightly run would use can be found."""
+    from tasks.bundle import find_bundle
+
+    try:
+        find_bundle(folder / "models" / "model")
+    except DarkroomError:
+        return False
+    return True
+
+
+def make_pool(client: SyncPrefectClient) -> None:
+    """Create the work pool where it is missing."""
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.workers.process import ProcessWorker
+
+    template = ProcessWorker.get_default_base_job_template()
+    try:
+        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+    except ObjectAlreadyExists:
+        pool = client.read_work_pool(POOL)
+        if pool.type != ProcessWorker.type:
+            raise OrchestratorError(
+                f"There is a work pool {POOL} of another type on this server.",
+                expected=ProcessWorker.type,
+                found=pool.type,
+                todo="delete or rename that pool, or use another server",
+            ) from None
+
+
+def register(client: SyncPrefectClient, folder: Path, *, schedule_is_active: bool) -> None:
+    """Create or renew the three deployments, with paths below `folder`; nights that are due stay due."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.types.entrypoint import EntrypointType
+
+    for deployment in DEPLOYMENTS:
+        flow = _flow(deployment.entrypoint)
+        due = _due(client, f"{flow.name}/{deployment.name}")
+        wanted = flow.to_deployment(
+            name=deployment.name,
+            description=deployment.description,
+            parameters=deployment.parameters_in(folder),
+            schedules=[_nightly(active=schedule_is_active)] if deployment.nightly else [],
+            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+            if deployment.nightly
+            else None,
+            work_pool_name=POOL,
+            job_variables=_job(folder),
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        identity = wanted.apply()
+        _plan_again(client, identity, due)
+
+
+def close_lost_runs(client: SyncPrefectClient) -> int:
+    """Say of runs that were at work when server and worker were killed that they are no more; returns how many.
+
+    Only for a server that has just started. Such a run would stay `Running` for ever and, with a limit of one, block
+    every later night.
+    """
+    from prefect.client.schemas.filters import (
+        DeploymentFilter,
+        DeploymentFilterName,
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+        WorkPoolFilter,
+        WorkPoolFilterName,
+    )
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Crashed
+
+    at_work = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+    lost = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=at_work))),
+        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[entry.name for entry in DEPLOYMENTS])),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+    )
+    for run in lost:
+        message = "The server and the worker ended while this run was at work. The next run of that night goes on."
+        client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+    return len(lost)
+
+
+def _flow(entrypoint: str) -> Any:
+    module, _, name = entrypoint.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise OrchestratorError(
+            f"The flow {entrypoint} of darkroom cannot be imported.",
+            found=error,
+            todo="install darkroom again; if the current folder holds Python files named flows or tasks, "
+            "use the command darkroom and not python -m",
+        ) from error
+
+
+def _nightly(*, active: bool) -> Any:
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.schedules import CronSchedule
+
+    schedule = CronSchedule(cron=NIGHTLY_CRON, timezone=NIGHTLY_TIMEZONE)
+    return DeploymentScheduleCreate(schedule=schedule, active=active, slug=SCHEDULE_SLUG)
+
+
+def _job(folder: Path) -> dict[str, Any]:
+    # A path typed into the form is below the folder that was served. That folder may hold `tasks` or `flows` of the
+    # user's own, and Python would find them before ours: -P keeps it off the path.
+    job: dict[str, Any] = {"working_dir": str(folder.absolute()), "command": f'"{sys.executable}" -P -m prefect.engine'}
+    home = Path(__file__).parents[2]
+    if home.name != "site-packages" and str(home) not in site.getsitepackages():
+        job["env"] = {"PYTHONPATH": str(home)}
+    return job
+
+
+def _due(client: SyncPrefectClient, name: str) -> list[FlowRun]:
+    """Planned runs whose time has come, such as nights during which nothing was served."""
+    from datetime import UTC, datetime
+
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterDeploymentId,
+        FlowRunFilterExpectedStartTime,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        deployment = client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return []
+    return client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+            expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+        )
+    )
+
+
+def _plan_again(client: SyncPrefectClient, deployment: Any, due: list[FlowRun]) -> None:
+    """Renewing a deployment deletes its planned runs, also late ones (prefect#17764): plan those again."""
+    from prefect.exceptions import ObjectNotFound
+    from prefect.states import Scheduled
+
+    for run in due:
+        try:
+            client.read_flow_run(run.id)
+        except ObjectNotFound:
+            # Not its next start: that moves while a run waits for another, and the night would move with it.
+            time = run.expected_start_time
+            client.create_flow_run_from_deployment(
+                deployment, state=Scheduled(scheduled_time=time), parameters=run.parameters
+            )

@@ -1,0 +1,123 @@
+"""A Prefect server that never outlives whoever started it. Run as a script: it knows Prefect and nothing of darkroom.
+
+    server_main.py private TEMPLATE      a free port of this machine, no UI, a database that is deleted at the end
+    server_main.py public HOST PORT      the user's own home and database, with UI
+
+The first line of its output is the port: from then on connections are accepted, and wait until the server is up. It
+stops when its standard input ends or its parent changes; the system sees to both, also upon `kill -9` of the parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+_GRACE_SECONDS = 10.0
+_BACKLOG = 2048
+
+
+def main(kind: str, *arguments: str) -> None:
+    """Bind, say the port, then take the seconds that Prefect needs."""
+    parent = os.getppid()
+    if kind == "private":
+        home = Path(tempfile.mkdtemp(prefix="darkroom-prefect-"))
+        template = Path(arguments[0])
+        _watch(parent, lambda: _vanish(home))
+        listening = _announce(socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG))
+        try:
+            _run_private(listening, home, template)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+    else:
+        _watch(parent, _stop_in_good_order)
+        host, port = arguments[0], int(arguments[1])
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = _announce(socket.create_server(address, family=family, backlog=_BACKLOG))
+        _server(listening, graceful_seconds=5).run(sockets=[listening])
+
+
+def _announce(listening: socket.socket) -> socket.socket:
+    sys.stdout.write(f"{listening.getsockname()[1]}\n")
+    sys.stdout.flush()
+    return listening
+
+
+def _run_private(listening: socket.socket, home: Path, template: Path) -> None:
+    os.environ["PREFECT_HOME"] = str(home)
+    os.chdir(home)  # a prefect.toml or .env of the user's folder is not for this server
+    database = home / "prefect.db"
+    with contextlib.suppress(OSError):
+        shutil.copyfile(template, database)
+    if not database.exists():
+        _build(database, template)
+    _server(listening, graceful_seconds=1).run(sockets=[listening])
+
+
+def _server(listening: socket.socket, *, graceful_seconds: int) -> Any:
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    # The ping's limits are Prefect's own; without them a busy client loses its websocket.
+    config = uvicorn.Config(
+        create_app(final=True),
+        log_level="error",
+        lifespan="on",
+        timeout_graceful_shutdown=graceful_seconds,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+    )
+    return uvicorn.Server(config)
+
+
+def _build(database: Path, template: Path) -> None:
+    """Build the empty database, and keep a copy: that takes six of a first start's ten seconds."""
+    from prefect.server.database import provide_database_interface
+
+    asyncio.run(provide_database_interface().create_db())
+    beside = template.with_name(f"{template.name}.{os.getpid()}")
+    with contextlib.suppress(OSError, sqlite3.Error):
+        template.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            contextlib.closing(sqlite3.connect(database)) as source,
+            contextlib.closing(sqlite3.connect(beside)) as copy,
+        ):
+            source.backup(copy)
+        beside.replace(template)
+
+
+def _watch(parent: int, leave: Any) -> None:
+    def watch() -> None:
+        while os.getppid() == parent:
+            ready, _, _ = select.select([0], [], [], 1.0)
+            if ready and not os.read(0, 1):
+                break
+        leave()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _vanish(home: Path) -> None:
+    shutil.rmtree(home, ignore_errors=True)
+    os._exit(0)
+
+
+def _stop_in_good_order() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE_SECONDS)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

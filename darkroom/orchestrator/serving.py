@@ -1,0 +1,170 @@
+"""`darkroom serve`: a Prefect server, the deployments and a worker, until somebody stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from darkroom.errors import OrchestratorError
+from darkroom.orchestrator.connection import reporting_to
+from darkroom.orchestrator.server import Server, is_prefect
+
+
+def serve(host: str = "127.0.0.1", port: int = 4200) -> None:
+    """Bring up a Prefect server, register the deployments, and work until Ctrl-C or SIGTERM.
+
+    A healthy Prefect server that already answers there is used, and left running. The user's Prefect home keeps the
+    runs.
+
+    Raises: OrchestratorError, if the port is taken by something else, or the server does not start.
+    """
+    folder = Path.cwd()
+    address = f"http://{_reachable(host)}:{port}"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_sigterm_is_ctrl_c())
+        try:
+            server = _server(host, port, address)
+            if server is not None:
+                stack.enter_context(server)
+                server.wait_until_healthy(f"{address}/api")
+            stack.enter_context(reporting_to(f"{address}/api"))
+            scheduled = _register(folder, fresh=server is not None)
+            _say(_welcome(address, folder, scheduled=scheduled, ours=server is not None))
+            asyncio.run(_work(server))
+        except KeyboardInterrupt:
+            pass  # before the worker was there, or for the second time
+    _say("Stopped.")
+
+
+def _server(host: str, port: int, address: str) -> Server | None:
+    """A server of our own, or None where one already answers."""
+    if is_prefect(f"{address}/api", timeout=5.0):
+        _say(f"A Prefect server already answers at {address}: it is used, and not stopped at the end.")
+        return None
+    _check_free(host, port)
+    _say("The Prefect server is starting; the first time this takes a quarter of a minute.")
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"},
+        "PREFECT_SERVER_API_HOST": host,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_LOGGING_LEVEL": os.environ.get("PREFECT_SERVER_LOGGING_LEVEL", "ERROR"),
+        # In memory, the slot of a run would be lost together with the server, and nobody could give it back.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_UI_API_URL": os.environ.get("PREFECT_UI_API_URL", f"{address}/api"),
+    }
+    return Server.public(host, port, environment)
+
+
+def _check_free(host: str, port: int) -> None:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.create_server(address[:2], family=family):
+            return
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OrchestratorError(
+                f"Port {port} of {host} is taken by something that is not a Prefect server.",
+                todo="stop that program, or choose another port: darkroom serve --port 4201",
+            ) from error
+        raise OrchestratorError(
+            f"No server can listen at port {port} of {host}.", found=error, todo="choose another --host or --port"
+        ) from error
+
+
+def _register(folder: Path, *, fresh: bool) -> bool:
+    from prefect.client.orchestration import get_client
+
+    from darkroom.orchestrator import deployments
+
+    scheduled = deployments.bundle_exists(folder)
+    with get_client(sync_client=True) as client:
+        lost = deployments.close_lost_runs(client) if fresh else 0
+        if lost:
+            _say(f"{lost} run(s) ended with the last server or worker, and are marked as crashed.")
+        deployments.make_pool(client)
+        deployments.register(client, folder, schedule_is_active=scheduled)
+    return scheduled
+
+
+async def _work(server: Server | None) -> None:
+    """Run what is due until a signal comes; then stop the runs, and let them tell the server."""
+    from darkroom.orchestrator.deployments import POOL
+    from darkroom.orchestrator.worker import EndingWorker
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    worker = EndingWorker(POOL)
+    working = asyncio.create_task(worker.start(printer=lambda *_: None))
+    stopping = asyncio.create_task(stop.wait())
+    dying = asyncio.create_task(_until_dead(server))
+    await asyncio.wait({working, stopping, dying}, return_when=asyncio.FIRST_COMPLETED)
+    # A second Ctrl-C does not wait.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if stop.is_set():
+        _say("\nStopping: the worker, its runs, then the server." if server else "\nStopping: the worker and its runs.")
+    failed = working.exception() if working.done() else None
+    await worker.end_runs()
+    for task in (working, stopping, dying):
+        task.cancel()
+    await asyncio.gather(working, stopping, dying, return_exceptions=True)
+    if not stop.is_set():
+        if server is not None and not server.alive:
+            raise OrchestratorError("The Prefect server has died.", found=server.last_words())
+        raise OrchestratorError("The worker has stopped.", found=failed, todo="start darkroom serve again")
+
+
+async def _until_dead(server: Server | None) -> None:
+    while server is None or server.alive:
+        await asyncio.sleep(1.0)
+
+
+@contextlib.contextmanager
+def _sigterm_is_ctrl_c() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _reachable(host: str) -> str:
+    """The name under which this machine reaches a server that listens at `host`."""
+    if host in ("0.0.0.0", "", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _welcome(address: str, folder: Path, *, scheduled: bool, ours: bool) -> str:
+    from darkroom.orchestrator.deployments import DEPLOYMENTS
+
+    nightly = (
+        "every night at 02:00 UTC, for the day before"
+        if scheduled
+        else "not scheduled: models/model does not exist yet. Train it, then start darkroom serve again"
+    )
+    names = {"score": nightly, "train": "when you press Run", "verify": "when you press Run"}
+    what_stops = "server and worker stop" if ours else "the worker stops"
+    lines = [
+        "",
+        f"  Prefect      {address}",
+        *(f"  {entry.name:<12} {names[entry.name]}" for entry in DEPLOYMENTS),
+        f"  Inbox        {folder / 'inbox'}/YYYY-MM-DD",
+        f"  Results      {folder / 'results'}",
+        f"  Stop         Ctrl-C; {what_stops}, the schedule stays as it is",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

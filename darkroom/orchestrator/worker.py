@@ -1,0 +1,89 @@
+"""A process worker that can end its runs so that the server learns of it. Imports Prefect: import it late."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from typing import Any
+
+import anyio.abc
+from prefect.client.schemas.objects import FlowRun
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
+
+_GRACE_SECONDS = 20.0
+
+
+class EndingWorker(ProcessWorker):
+    """Prefect's worker kills its processes when it stops, and their runs stay `Running` for ever.
+
+    With a limit of one run, such a run would block every later night.
+    """
+
+    @classmethod
+    def __dispatch_key__(cls) -> str:
+        # Prefect knows its workers by type, and this one must not take the place of Prefect's own.
+        return f"darkroom-{cls.type}"
+
+    def __init__(self, work_pool_name: str) -> None:
+        super().__init__(work_pool_name=work_pool_name, name=f"darkroom {socket.gethostname()} {os.getpid()}")
+        self._processes: dict[int, str] = {}
+        self._runs = 0
+        self._ending = False
+
+    async def end_runs(self) -> None:
+        """Take no more runs, ask those at work to end, and wait until the server knows how each of them ended."""
+        self._ending = True
+        self._signal(signal.SIGTERM)
+        if not await self._all_ended(_GRACE_SECONDS):
+            self._signal(signal.SIGKILL)
+            await self._all_ended(_GRACE_SECONDS)
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Prefect's poll for due runs; none once the end has begun."""
+        return [] if self._ending else await super().get_and_submit_flow_runs()
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: ProcessJobConfiguration,
+        task_status: anyio.abc.TaskStatus[int] | None = None,
+    ) -> ProcessWorkerResult:
+        """Prefect's start of one run in a process, which is remembered."""
+        started = _Started(self._processes, flow_run.name, task_status)
+        self._runs += 1
+        try:
+            return await super().run(flow_run, configuration, started)
+        finally:
+            self._runs -= 1
+            self._processes.pop(started.pid, None)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    async def _all_ended(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._runs:
+                    await asyncio.sleep(0.1)
+        return not self._runs
+
+
+class _Started(anyio.abc.TaskStatus[int]):
+    """Notes the process of a run before the worker is told that it started."""
+
+    def __init__(self, processes: dict[int, str], name: str, told: anyio.abc.TaskStatus[int] | None) -> None:
+        self._processes = processes
+        self._name = name
+        self._told = told
+        self.pid = -1
+
+    def started(self, value: Any = None) -> None:
+        self.pid = value
+        self._processes[value] = self._name
+        if self._told is not None:
+            self._told.started(value)
