@@ -142,7 +142,7 @@ def write_card(
             **{key: value for key, value in settings.items() if not isinstance(value, dict)},
             **{f"{part}: {key}": value for part in ("augmentation", "head", "fine_tune") for key, value in settings[part].items()},
         },
-        preprocessing=model.preprocessing.model_dump(mode="json"),
+        preprocessing=model.preprocessing.knobs(),
         calibration_error_before=knowledge.calibration.error_before,
         calibration_error_after=knowledge.calibration.error_after,
         temperature=knowledge.calibration.temperature,

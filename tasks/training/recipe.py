@@ -19,7 +19,6 @@ from tasks.training import dataset as datasets
 from tasks.training.backbone import build_backbone, preprocessing_for
 from tasks.training.dataset import Dataset, Split
 from tasks.training.fit import EMBEDDING, Examples, build_model, fit, predict, save
-from tasks.training.measures import Measures, measure_predictions
 from tasks.training.pixels import LeftOut, Pixels, Progress, decode_all
 
 
@@ -33,7 +32,6 @@ class TrainedModel:
     embedding_layer: str
     profile: pd.DataFrame
     embeddings: NDArray[np.float16]
-    measures: dict[str, Measures]
     history: list[dict[str, Any]]
     left_out: tuple[LeftOut, ...]
 
@@ -66,7 +64,6 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
             "The training diverged: the model gives no numbers.",
             todo="lower the learning rate; check that the preprocessing suits the backbone",
         )
-    groups = np.array([file.group for file in pixels.files])
     return TrainedModel(
         model_path=model_path,
         preprocessing=preprocessing,
@@ -74,12 +71,6 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
         embedding_layer=EMBEDDING,
         profile=_profile(pixels, split, dataset.classes, probabilities),
         embeddings=embeddings.astype(np.float16),
-        measures={
-            name: measure_predictions(
-                probabilities[list(rows)], labels[list(rows)], groups[list(rows)], dataset.classes
-            )
-            for name, rows in (("train", split.train), ("validation", split.validation))
-        },
         history=history.epochs,
         left_out=pixels.left_out,
     )
@@ -87,10 +78,15 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """Every image predicted by a model that has not seen it, folds pooled."""
+    """Every image predicted by a model that has not seen it: probabilities (n, k), labels (n,) positions in `classes`,
+    groups (n,), and the fold (n,) in which each was held out.
+    """
 
-    pooled: Measures
-    folds: tuple[float, ...]
+    probabilities: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    groups: NDArray[Any]
+    fold_of: NDArray[np.int64]
+    classes: tuple[str, ...]
     seed: int
 
 
@@ -126,12 +122,7 @@ def cross_validate(
             fit(model, backbone, train, stop, recipe, say)
             out = np.flatnonzero(fold_of == fold)
             probabilities[out] = predict(model, _examples(pixels, labels, tuple(out.tolist()), preprocessing))[0]
-        right = probabilities.argmax(axis=1) == labels
-        return CrossValidated(
-            measure_predictions(probabilities, labels, groups, dataset.classes),
-            tuple(float(right[fold_of == fold].mean()) for fold in range(folds)),
-            recipe.seed,
-        )
+        return CrossValidated(probabilities, labels, groups, fold_of, dataset.classes, recipe.seed)
 
 
 def _folds(groups: NDArray[Any], labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
