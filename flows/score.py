@@ -96,11 +96,11 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
         try:
             manifest = inboxes.take_in(
                 folder,
-                formats=proved(Path(proof.path)).bundle.preprocessing.formats,
+                formats=proved(Path(proof.path)).bundle.preprocessing.decode.formats,
                 ledger=ledger,
                 rehash=intake.rehash,
                 settle_seconds=intake.settle_seconds,
-                exclude=[Path(staging.storage.describe(""))],
+                exclude=[Path(staging.storage.describe("staging")).parent],
             )
         except InboxMissing:
             if not (is_a_folder_a_night(inbox) and folder_of_nights(inbox).is_dir()):

@@ -270,7 +270,6 @@ def hostile_night(text: str) -> NightPage:
 def hostile_card(text: str) -> CardFacts:
     return card(
         name=text,
-        bundle_id=text,
         classes=(text, "washer"),
         images={"train": {text: 80, "washer": 80}, text: {text: 20}},
         recipe={text: text},
@@ -282,9 +281,7 @@ def hostile_card(text: str) -> CardFacts:
 
 def card(**changes: object) -> CardFacts:
     facts: dict[str, object] = {
-        "bundle_id": "parts-3-9f2c41d07ab3",
         "name": "parts",
-        "version": 3,
         "created_at": datetime(2026, 5, 1, 12, 30, tzinfo=UTC),
         "classes": ("gear", "washer"),
         "images": {"train": {"gear": 1_080, "washer": 180}, "validation": {"gear": 120, "washer": 45}},
