@@ -126,6 +126,11 @@ def breaks(expectation: Mapping[str, Any], values: pd.Series) -> NDArray[np.bool
     return np.asarray(values.notna() & ~values.between(kwargs["min_value"], kwargs["max_value"]))
 
 
+def mostly_parameter(identity: str) -> str:
+    """The name of the suite parameter for `mostly` of a row expectation: Great Expectations takes identifiers only."""
+    return "mostly_" + identity.partition(":")[0]
+
+
 def _numeric(name: str, values: pd.Series, groups: int) -> dict[str, Any] | None:
     known = values.dropna().astype(float)
     if known.empty:
@@ -165,7 +170,7 @@ def _row(
     what = "missing" if kind.endswith("not_be_null") else "unexpected"
     identity = f"{column}:{what}"
     meta = {"id": identity, "level": "row", "sentence": sentence, "evidence": dict(evidence)}
-    mostly = {} if what == "missing" else {"mostly": {"$PARAMETER": f"mostly {identity}"}}
+    mostly = {} if what == "missing" else {"mostly": {"$PARAMETER": mostly_parameter(identity)}}
     return {
         "type": kind,
         "kwargs": {"column": column, **kwargs, **mostly},

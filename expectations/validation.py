@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from darkroom.errors import WrongUse
 from darkroom.summary import ExpectationResult, Severity
-from expectations.suite import LearnedSuite
+from expectations.suite import LearnedSuite, mostly_parameter
 
 # All failing positions, and no values: 0.3 s for 2,000 rows × 45 expectations.
 _ALL_ROWS = {
@@ -98,7 +98,7 @@ def run_rows(learned: LearnedSuite, frame: pd.DataFrame) -> RowOutcome:
         return RowOutcome()
     rows = [one for one in learned.suite["expectations"] if one["meta"]["level"] == "row"]
     shares = learned.mostly_at(len(frame))
-    parameters = {f"mostly {identity}": share for identity, share in shares.items()}
+    parameters = {mostly_parameter(identity): share for identity, share in shares.items()}
     return _run(rows, frame, parameters)
 
 
