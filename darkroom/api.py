@@ -31,6 +31,7 @@ def predict(bundle: str | Path, files: Iterable[str | Path], *, processes: int |
 
     Raises:
         BundleUnreadable, BundleTampered, GoldenMismatch: the bundle is not the sealed one.
+
     """
     from flows.looking import predict_files
 
@@ -60,6 +61,7 @@ def read(
 
     Raises:
         WrongUse: the folder holds no results, or the dataset is not one of the four.
+
     """
     return _read(
         Path(results),

@@ -210,6 +210,7 @@ def score(
         _print_json(summary.model_dump(mode="json"))
     else:
         from rich.console import Console
+
         from tasks.report.terminal import print_night
 
         print_night(Console(), summary)
@@ -231,6 +232,7 @@ def predict(
         _print_json(json.loads(rows.to_json(orient="records")))
     else:
         from rich.console import Console
+
         from tasks.report.terminal import print_predictions
 
         print_predictions(Console(), rows)

@@ -260,7 +260,9 @@ class _Pool:
     units: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, groups: NDArray[Any], metrics: tuple[Metric, ...], classes: tuple[str, ...]) -> _Pool:
+    def of(
+        cls, rows: pd.DataFrame, groups: NDArray[Any], metrics: tuple[Metric, ...], classes: tuple[str, ...]
+    ) -> _Pool:
         """Sketch each session; more than some thousand are put together, which changes nothing when they are many."""
         names, group = np.unique(groups, return_inverse=True)
         group = group % _MOST_GROUPS if len(names) > _MOST_GROUPS else group
@@ -281,7 +283,9 @@ class _Pool:
                 clipped[m] = np.bincount(group[seen], weights=numbers, minlength=g)
                 # A property that never changes has no spread: a hundredth of its value is the unit then.
                 units[m] = max(float(numbers.std()), 0.01 * abs(float(numbers.mean())), 1e-6)
-        return cls(counts, clipped, present, np.bincount(group, minlength=g), sketch_rows(rows, metrics, classes), units)
+        return cls(
+            counts, clipped, present, np.bincount(group, minlength=g), sketch_rows(rows, metrics, classes), units
+        )
 
     def calibrate(
         self, metrics: tuple[Metric, ...], random: np.random.Generator
@@ -298,13 +302,9 @@ class _Pool:
         largest: dict[str, NDArray[np.float64]] = {}
         for m, metric in enumerate(metrics):
             raw = [self._statistics(m, metric, nights[n], reference) for n in _GRID]
-            shift, shape = (
-                _moments([one[k] for one in raw], [_least_sd(metric, n) for n in _GRID]) for k in (0, 1)
-            )
+            shift, shape = (_moments([one[k] for one in raw], [_least_sd(metric, n) for n in _GRID]) for k in (0, 1))
             draft = self._reference(m, metric, shift, shape)
-            standard = np.stack(
-                [_standardised(draft, one[0], one[1], n) for n, one in zip(_GRID, raw, strict=True)]
-            )
+            standard = np.stack([_standardised(draft, one[0], one[1], n) for n, one in zip(_GRID, raw, strict=True)])
             learned.append(self._reference(m, metric, shift, shape, _moments(list(standard), [0.0] * len(_GRID))))
             before = largest.get(metric.family)
             largest[metric.family] = standard if before is None else np.maximum(before, standard)
@@ -356,9 +356,7 @@ def _moments_from(stored: Mapping[str, Any]) -> Moments:
 
 
 def _metric_from(stored: Mapping[str, Any]) -> MetricReference:
-    described = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in stored["metric"].items()
-    }
+    described = {name: tuple(value) if isinstance(value, list) else value for name, value in stored["metric"].items()}
     moments = {name: _moments_from(stored[name]) for name in ("shift", "shape", "joint")}
     plain = {
         name: tuple(value) if isinstance(value, list) else value

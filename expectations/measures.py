@@ -33,7 +33,10 @@ class Measures:
 
 
 def measure_predictions(
-    probabilities: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], groups: NDArray[Any], classes: tuple[str, ...]
+    probabilities: NDArray[np.floating[Any]],
+    labels: NDArray[np.integer[Any]],
+    groups: NDArray[Any],
+    classes: tuple[str, ...],
 ) -> Measures:
     """Measure probabilities (n, k) against labels (n,), positions in `classes`; groups (n,) are resampled whole."""
     predicted = probabilities.argmax(axis=1)
@@ -76,4 +79,3 @@ def accuracy_interval(right: NDArray[np.bool_], groups: NDArray[Any]) -> tuple[f
     shares = hits[drawn].sum(axis=1) / size[drawn].sum(axis=1)
     low, high = np.quantile(shares, [0.025, 0.975])
     return float(low), float(high)
-

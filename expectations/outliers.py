@@ -44,12 +44,14 @@ class PropertyOutliers:
     held_out: tuple[float, ...]
 
     def score(self, rows: pd.DataFrame) -> Unusual:
-        """p on the *maximum* over the properties: a p for each, corrected, could never be small enough to fire."""
+        """P on the *maximum* over the properties: a p for each, corrected, could never be small enough to fire."""
         scores = self._scores(rows)
         worst = scores.argmax(axis=1)
         largest = scores[np.arange(len(rows)), worst]
         p = conformal(largest, np.asarray(self.held_out))
-        return Unusual(p, [self.names[column] if value > 0 else None for column, value in zip(worst, largest, strict=True)])
+        return Unusual(
+            p, [self.names[column] if value > 0 else None for column, value in zip(worst, largest, strict=True)]
+        )
 
     def _scores(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         values = rows[list(self.names)].to_numpy(np.float64)
@@ -84,7 +86,9 @@ def learn_outliers(profile: pd.DataFrame) -> PropertyOutliers:
     learned = PropertyOutliers(tuple(names), tuple(median), tuple(below), tuple(above), ())
     held = profile[profile["split"] == "validation"]
     scores = learned._scores(held).max(axis=1) if len(held) else np.zeros(0)
-    return PropertyOutliers(learned.names, learned.median, learned.below, learned.above, tuple(np.sort(scores).tolist()))
+    return PropertyOutliers(
+        learned.names, learned.median, learned.below, learned.above, tuple(np.sort(scores).tolist())
+    )
 
 
 @dataclass(frozen=True)

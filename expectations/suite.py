@@ -203,9 +203,7 @@ def _of_the_night() -> list[dict[str, Any]]:
     ]
 
 
-def _learn_mostly(
-    rows: list[dict[str, Any]], held: pd.DataFrame, effect: float
-) -> dict[int, dict[str, float]]:
+def _learn_mostly(rows: list[dict[str, Any]], held: pd.DataFrame, effect: float) -> dict[int, dict[str, float]]:
     """For each size of a night, the share of rows that must hold, so that all expectations together fail on one
     unchanged night in 730.
     """

@@ -107,9 +107,7 @@ def finish_rows(learned: LearnedSuite, outcome: RowOutcome) -> list[ExpectationR
     return [_judged(identity, tally, learned.mostly_at(tally.evaluated)) for identity, tally in outcome.tallies.items()]
 
 
-def run_night(
-    learned: LearnedSuite, metrics: pd.DataFrame, parameters: Mapping[str, float]
-) -> list[ExpectationResult]:
+def run_night(learned: LearnedSuite, metrics: pd.DataFrame, parameters: Mapping[str, float]) -> list[ExpectationResult]:
     """Run the learned table expectations on the night's frame of metrics."""
     table = [one for one in learned.suite["expectations"] if one["meta"]["level"] == "table"]
     outcome = _run(table, metrics, parameters)
@@ -133,7 +131,9 @@ class TeamSuite:
             for number, one in enumerate(found):
                 meta = dict(one.get("meta") or {})
                 meta.setdefault("level", "row" if one["type"].startswith("expect_column_values") else "table")
-                meta.setdefault("sentence", f"{one['type'].removeprefix('expect_').replace('_', ' ')} {_short(one['kwargs'])}")
+                meta.setdefault(
+                    "sentence", f"{one['type'].removeprefix('expect_').replace('_', ' ')} {_short(one['kwargs'])}"
+                )
                 meta["id"] = f"{name}:{number}"
                 severity = one.get("severity") or "warning"
                 whole.append({"type": one["type"], "kwargs": one["kwargs"], "meta": meta, "severity": severity})
@@ -163,7 +163,9 @@ def _judged(identity: str, tally: Tally, shares: Mapping[str, float]) -> Expecta
     else:
         status = "passed" if holding >= mostly - 1e-9 else "failed"
     return ExpectationResult(
-        expectation=tally.sentence if mostly >= 1 or tally.level == "table" else f"{tally.sentence} in {mostly:.1%} of images",
+        expectation=tally.sentence
+        if mostly >= 1 or tally.level == "table"
+        else f"{tally.sentence} in {mostly:.1%} of images",
         column=tally.column,
         level="team" if ":" in identity and identity.rsplit(":", 1)[-1].isdigit() else tally.level,
         severity=Severity(tally.severity),

@@ -165,6 +165,8 @@ def _tell(console: Console, story: Story) -> None:
     console.print("\n[bold]Open these[/bold]")
     for night in story.nights:
         console.print(f"  page of {night.night}    {night.page}", soft_wrap=True)
-    console.print(f"  predictions           {story.results}/predictions   (Parquet: pandas, DuckDB, Spark)", soft_wrap=True)
+    console.print(
+        f"  predictions           {story.results}/predictions   (Parquet: pandas, DuckDB, Spark)", soft_wrap=True
+    )
     console.print(f"  bundle, with its card {story.bundle}", soft_wrap=True)
     console.print(f"\nDone in {story.seconds:.0f} s.")

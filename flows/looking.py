@@ -112,7 +112,9 @@ def look(
     """Decode, measure, predict and doubt; keys of the jobs are the paths of the rows."""
     refused: list[Refused] = []
     batches = []
-    with DecodePool(instruments.bundle.preprocessing, Wanted(tensor=True, properties=True), processes=processes) as pool:
+    with DecodePool(
+        instruments.bundle.preprocessing, Wanted(tensor=True, properties=True), processes=processes
+    ) as pool:
         for batch in _batches(pool.run(jobs), refused):
             batches.append(_predicted(batch, instruments))
     if not batches:
@@ -183,9 +185,7 @@ def _doubted(
     outcome = knowledge.outcome_of(rows, teams)
     unusual = knowledge.outliers.score(rows)
     far = knowledge.neighbours.score(embeddings)
-    judged = judge_rows(
-        rows["confidence"].to_numpy(), unusual, far, outcome.reasons(len(rows)), knowledge.calibration
-    )
+    judged = judge_rows(rows["confidence"].to_numpy(), unusual, far, outcome.reasons(len(rows)), knowledge.calibration)
     rows = rows.assign(
         verdict=judged.verdicts,
         reasons=judged.reasons,

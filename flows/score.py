@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ from darkroom.reasons import NightVerdict
 from darkroom.results import commits, history, learned_minimum, now
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.storage import storage_at
-from darkroom.summary import Counts, NightSummary
+from darkroom.summary import NightSummary
 from flows.evaluation import Evaluated, NightFacts, RowEvidence, evaluate, team_suites
 from flows.looking import Proof, look, prove, proved
 from flows.pictures import draw_night
-from tasks import held, intake as inboxes, publish
+from tasks import held, publish
+from tasks import intake as inboxes
 from tasks.arrange import Arranged
 from tasks.ledger import open_ledger
 from tasks.machine import libraries
@@ -63,6 +63,7 @@ def score(
         night: Which night the run is for.
         intake: What is taken from the inbox.
         run: How the work is cut, and what is shown.
+
     """
     this_night = night_of(night, flow_run.scheduled_start_time)
     folder = folder_of_night(inbox, this_night)
@@ -175,7 +176,9 @@ def draw_page(
 ) -> NightPage:
     """The night's page, before the commit: a run that dies between the two draws it again."""
     judgement = evaluated.judgement
-    earlier = [one.summary.report for one in commits(attempt.staging.storage, attempt.bundle) if one.night == attempt.night]
+    earlier = [
+        one.summary.report for one in commits(attempt.staging.storage, attempt.bundle) if one.night == attempt.night
+    ]
     nothing_new = not settled.counts.scored and not settled.counts.quarantined and any(earlier)
     folder = results.absolute() / "reports" / f"{attempt.night}" / attempt.bundle / attempt.id
     started = attempt.staging.record()

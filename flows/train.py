@@ -71,6 +71,7 @@ def train(
         name: Name of the bundle; the next version of it is sealed.
         recipe: How the model is made from the photos.
         promote: Put this version into use. The first one always is.
+
     """
     started = time.perf_counter()
     with TemporaryDirectory(prefix="darkroom-train-") as work:
@@ -140,7 +141,11 @@ def write_card(
         groups={split: int(rows["group"].nunique()) for split, rows in by_split},
         recipe={
             **{key: value for key, value in settings.items() if not isinstance(value, dict)},
-            **{f"{part}: {key}": value for part in ("augmentation", "head", "fine_tune") for key, value in settings[part].items()},
+            **{
+                f"{part}: {key}": value
+                for part in ("augmentation", "head", "fine_tune")
+                for key, value in settings[part].items()
+            },
         },
         preprocessing=model.preprocessing.knobs(),
         calibration_error_before=knowledge.calibration.error_before,

@@ -16,5 +16,6 @@ def verify(bundle: Path) -> Proof:
 
     Args:
         bundle: Folder of a bundle, or models/NAME for the version in use.
+
     """
     return prove_bundle(bundle)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.bundle import Bundle
+
 STRICT = os.environ.get("DARKROOM_STRICT") == "1"
 DATA = os.environ.get("DARKROOM_DATA")
 
@@ -14,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
-pytest_plugins = ["tests.plugins.prefect_server"]
+pytest_plugins = ["tests.plugins.prefect_server", "tests.plugins.tiny_bundle"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -56,3 +58,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world") / "training"
     demo_world.draw_training(folder, images=320, seed=3)
     return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(world: Path, tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Bundle:
+    """A bundle as a user's: trained on the drawn world by the flow, with whole sessions held out."""
+    from darkroom.settings import HeadOptions, TrainingRecipe
+    from flows.train import train
+    from tasks.bundle import open_bundle
+
+    recipe = TrainingRecipe(
+        backbone="SmallConvNet",
+        weights="none",
+        image_size=64,
+        group_by="sub-folder",
+        validation_share=0.35,
+        head=HeadOptions(dense_units=32, dropout=0.2, epochs=6),
+    )
+    sealed = train(folder=world, models=tmp_path_factory.mktemp("models"), name="parts", recipe=recipe)
+    return open_bundle(Path(sealed.path))

@@ -112,7 +112,7 @@ def summary_of(run: publish.Run, settled: publish.Arranged, verdict: NightVerdic
 
 
 def drift_rows() -> pa.Table:
-    row: dict[str, Any] = {name: None for name in DRIFT.names}
+    row: dict[str, Any] = dict.fromkeys(DRIFT.names)
     words = {"family": "properties", "metric": "sharpness", "statistic_name": "KS", "verdict": "ok"}
     return pa.Table.from_pylist([{**row, **words, "n": 9, "n_reference": 80}], schema=DRIFT)
 

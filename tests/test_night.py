@@ -17,7 +17,11 @@ CASES = {
     "no offset": (NightOptions(night_offset_days=0), "2026-11-24T02:00", date(2026, 11, 24)),
     "the local date counts, east": (NightOptions(timezone="Asia/Tokyo"), "2026-11-23T17:00", date(2026, 11, 23)),
     "the local date counts, west": (NightOptions(timezone="America/New_York"), "2026-11-24T02:00", date(2026, 11, 22)),
-    "the night that the clock goes back": (NightOptions(timezone="Europe/Berlin"), "2026-10-25T01:00", date(2026, 10, 24)),
+    "the night that the clock goes back": (
+        NightOptions(timezone="Europe/Berlin"),
+        "2026-10-25T01:00",
+        date(2026, 10, 24),
+    ),
 }
 
 

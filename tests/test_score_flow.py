@@ -225,7 +225,9 @@ class TestExactlyOnce:
         assert subprocess.run(command_line(bundle, inbox, tmp_path / "timed"), capture_output=True).returncode in (0, 1)
         whole = time.monotonic() - started
         for _ in range(3):
-            run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            run = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
             time.sleep(moments.uniform(0.3, 1.0) * whole)
             os.killpg(run.pid, signal.SIGKILL)
             run.wait()

@@ -12,7 +12,6 @@ from darkroom.settings import AugmentationOptions
 
 def augmenter(options: AugmentationOptions, seed: int) -> Any:
     """A Keras model (n, h, w, 3) float32 0 … 255 → the same, changed at random; it never becomes part of a bundle."""
-    import keras
     from keras import layers
 
     fill = {"fill_mode": options.fill_mode, "fill_value": 0.0}

@@ -44,7 +44,9 @@ def build_backbone(recipe: TrainingRecipe) -> Any:
             raise WrongUse(f"There are no weights for {SMALL}.", expected="none", found=recipe.weights)
         return _small(shape)
     if recipe.weights not in ("none", "imagenet") and not path.is_file():
-        raise WrongUse("There is no such file of weights.", file=path, expected="imagenet, none, or a .keras or .weights.h5")
+        raise WrongUse(
+            "There is no such file of weights.", file=path, expected="imagenet, none, or a .keras or .weights.h5"
+        )
     if path.suffix == ".keras":
         return _from_file(path, shape)
     maker = _maker(recipe.backbone)

@@ -81,13 +81,26 @@ def fit(
     history = History()
     weights = _class_weights(train.labels) if recipe.head.class_weights else None
     if recipe.weights == "none":
-        _end_to_end(model, train, held, recipe, recipe.head.learning_rate, recipe.head.epochs, weights, history, progress, "learn")
+        _end_to_end(
+            model,
+            train,
+            held,
+            recipe,
+            recipe.head.learning_rate,
+            recipe.head.epochs,
+            weights,
+            history,
+            progress,
+            "learn",
+        )
     else:
         _head(model, backbone, train, held, recipe, weights, history, progress)
         if recipe.fine_tune.layers:
             _unfreeze(backbone, recipe.fine_tune.layers)
             tune = recipe.fine_tune
-            _end_to_end(model, train, held, recipe, tune.learning_rate, tune.epochs, weights, history, progress, "fine-tune")
+            _end_to_end(
+                model, train, held, recipe, tune.learning_rate, tune.epochs, weights, history, progress, "fine-tune"
+            )
     return history
 
 
@@ -144,7 +157,9 @@ def _head(
     for layer in model.layers[[layer.name for layer in model.layers].index(_pooling(model)) + 1 :]:
         y = layer(y)
     head = keras.Model(inputs, y)
-    head.compile(keras.optimizers.Adam(recipe.head.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    head.compile(
+        keras.optimizers.Adam(recipe.head.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     # Every pass counts as a part of one epoch, so that an epoch is as many steps as images.
     rounds = np.random.default_rng(recipe.seed)
     best = _Best(recipe.head.patience)

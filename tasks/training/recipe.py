@@ -142,7 +142,9 @@ def _examples(
     return Examples(pixels.resized, which, labels[which], preprocessing)
 
 
-def _profile(pixels: Pixels, split: Split, classes: tuple[str, ...], probabilities: NDArray[np.float32]) -> pd.DataFrame:
+def _profile(
+    pixels: Pixels, split: Split, classes: tuple[str, ...], probabilities: NDArray[np.float32]
+) -> pd.DataFrame:
     held = np.zeros(len(pixels.files), np.bool_)
     held[list(split.validation)] = True
     rows = pixels.properties.assign(
