@@ -158,9 +158,9 @@ def train(
 @_says
 def verify(bundle: BundlePath, as_json: AsJson = False) -> int:
     """Prove a bundle: every digest, then every golden image, from bytes to pixels to tensor to probabilities."""
-    from flows.verify import prove
+    from flows.looking import prove
 
-    proof = prove(bundle)
+    proof = prove(bundle).proof
     if as_json:
         _print_json(proof.model_dump(mode="json"))
     else:

@@ -54,7 +54,8 @@ class Moments:
         """Share of unchanged nights with a statistic at least as large: Gumbel's law, that of a maximum."""
         mean, sd = self.at(n)
         scale = max(sd, 1e-9) * np.sqrt(6) / np.pi
-        return float(-np.expm1(-np.exp(-(statistic - mean + _EULER * scale) / scale)))
+        where = np.clip((statistic - mean + _EULER * scale) / scale, -700, 700)
+        return float(-np.expm1(-np.exp(-where)))
 
     def quantile(self, tail: float, n: int) -> float:
         """The statistic with this tail."""

@@ -203,7 +203,7 @@ def _run(expectations: Sequence[Mapping[str, Any]], frame: pd.DataFrame, paramet
             unexpected=int(result.get("unexpected_count", 0 if one.success else 1) if not error else 0),
             mostly=float(mostly) if isinstance(mostly, int | float) else None,
             error=error,
-            observed=_observed(result, frame, kwargs),
+            observed=_observed(result, frame, kwargs) if config.meta["level"] == "table" else "",
         )
         if len(positions) and config.meta["level"] == "row":
             failing[identity] = positions
@@ -211,10 +211,14 @@ def _run(expectations: Sequence[Mapping[str, Any]], frame: pd.DataFrame, paramet
 
 
 def _observed(result: Mapping[str, Any], frame: pd.DataFrame, kwargs: Mapping[str, Any]) -> str:
+    """What a table expectation saw, and what it was held against."""
     if "observed_value" in result:
         return str(result["observed_value"])
-    column = kwargs.get("column")
-    return f"{frame[column].iloc[0]:.4g}" if len(frame) == 1 and column in frame else ""
+    column, most = kwargs.get("column"), kwargs.get("max_value")
+    if column not in frame:
+        return ""
+    told = f"{column} is {frame[column].iloc[0]:.4g}"
+    return f"{told}, at most {most:.4g} is usual" if isinstance(most, int | float) else told
 
 
 def _error(info: Mapping[str, Any]) -> str:

@@ -102,7 +102,7 @@ def _of_expectations(results: Sequence[ExpectationResult]) -> list[Finding]:
     for result in results:
         if result.status == "passed":
             continue
-        share = f"{result.unexpected} of {result.evaluated} images" if result.evaluated else result.observed
+        share = result.observed or f"{result.unexpected} of {result.evaluated} images"
         found.append(
             Finding(
                 # An expectation that could not be evaluated proves nothing: somebody has to look.
