@@ -8,14 +8,14 @@ effect above a floor are needed: p alone fires on everything at 10,000 images, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from darkroom.schemas import DRIFT
 from expectations.sketch import BINS, Metric, Sketch, columns_of, learn_metrics, sketch_rows
@@ -102,18 +102,12 @@ class DriftReference:
 
     def to_json(self) -> str:
         """For the bundle."""
-        return json.dumps(asdict(self))
+        return TypeAdapter(DriftReference).dump_json(self).decode()
 
     @classmethod
     def from_json(cls, text: str) -> DriftReference:
         """The other way."""
-        stored = json.loads(text)
-        return cls(
-            tuple(stored["classes"]),
-            tuple(_metric_from(one) for one in stored["metrics"]),
-            {name: _moments_from(one) for name, one in stored["families"].items()},
-            stored["groups"],
-        )
+        return TypeAdapter(cls).validate_json(text)
 
 
 def learn_reference(
@@ -350,18 +344,3 @@ def _moments(draws: Sequence[NDArray[np.float64]], least: Sequence[float]) -> Mo
         tuple(float(one.mean()) for one in draws),
         tuple(max(float(one.std()), lower, 1e-9) for one, lower in zip(draws, least, strict=True)),
     )
-
-
-def _moments_from(stored: Mapping[str, Any]) -> Moments:
-    return Moments(tuple(stored["mean"]), tuple(stored["sd"]))
-
-
-def _metric_from(stored: Mapping[str, Any]) -> MetricReference:
-    described = {name: tuple(value) if isinstance(value, list) else value for name, value in stored["metric"].items()}
-    moments = {name: _moments_from(stored[name]) for name in ("shift", "shape", "joint")}
-    plain = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in stored.items()
-        if name not in (*moments, "metric")
-    }
-    return MetricReference(metric=Metric(**described), **plain, **moments)

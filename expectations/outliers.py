@@ -57,7 +57,7 @@ class PropertyOutliers:
         values = rows[list(self.names)].to_numpy(np.float64)
         off = values - np.asarray(self.median)
         spread = np.where(off < 0, self.below, self.above)
-        return np.nan_to_num(np.abs(off) / spread)
+        return np.asarray(np.nan_to_num(np.abs(off) / spread))
 
     def to_json(self) -> str:
         """For the bundle."""

@@ -21,7 +21,7 @@ class Projection:
 
     def apply(self, embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(n, e) → (n, EMBEDDING_COMPONENTS)."""
-        return (np.asarray(embeddings, np.float32) - self.centre) @ self.axes
+        return np.asarray((np.asarray(embeddings, np.float32) - self.centre) @ self.axes, np.float32)
 
     def to_bytes(self) -> bytes:
         """For the bundle."""

@@ -19,8 +19,6 @@ OTHER: Final = "(other)"
 # Of images like the held-out ones, one in twenty is this far from training.
 FAR: Final = 0.05
 
-Family = Literal["properties", "probabilities", "predicted_classes", "embedding", "out_of_distribution"]
-
 
 @dataclass(frozen=True)
 class Metric:
@@ -28,7 +26,7 @@ class Metric:
     `shown` at equal widths. Categorical: the categories of the reference; others are counted together.
     """
 
-    family: Family
+    family: str
     name: str
     edges: tuple[float, ...] = ()
     shown: tuple[float, ...] = ()
@@ -105,7 +103,8 @@ class Sketch:
         """The other way."""
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             rows = int(stored["rows"])
-            return cls(*(stored[name] for name in ("counts", "sums", "clipped", "present", "shown")), rows)
+            arrays = {name: stored[name] for name in ("counts", "sums", "clipped", "present", "shown")}
+            return cls(**arrays, rows=rows)
 
 
 def columns_of(rows: pd.DataFrame, classes: tuple[str, ...]) -> Mapping[tuple[str, str], pd.Series]:

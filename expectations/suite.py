@@ -92,7 +92,7 @@ def learn_suite(profile: pd.DataFrame, *, suspect: int, refused: int) -> Learned
     """
     held = held_out(profile)
     groups = profile["group"].nunique()
-    rows = [
+    candidates = [
         *(_numeric(name, profile[name], groups) for name in NUMERIC_PROPERTIES),
         *(_categorical(name, profile[name], groups) for name in CATEGORICAL_PROPERTIES),
         *(
@@ -101,7 +101,7 @@ def learn_suite(profile: pd.DataFrame, *, suspect: int, refused: int) -> Learned
             if name not in NULLABLE_PROPERTIES
         ),
     ]
-    rows = [row for row in rows if row is not None]
+    rows = [row for row in candidates if row is not None]
     effect = _design_effect(held)
     return LearnedSuite(
         {"name": "learned", "expectations": [*rows, *_of_the_night()]},
@@ -135,19 +135,19 @@ def _numeric(name: str, values: pd.Series, groups: int) -> dict[str, Any] | None
     known = values.dropna().astype(float)
     if known.empty:
         return None
-    evidence = {"n": len(known), "groups": groups}
+    evidence: dict[str, Any] = {"n": len(known), "groups": groups}
     severity = Severity.CRITICAL if name in CRITICAL else Severity.WARNING
     distinct = sorted(known.unique().tolist())
     if len(distinct) <= _FEW_VALUES and len(known) >= 10 * len(distinct):
         sentence = f"{name} is {_listed(distinct)}"
         return _row("expect_column_values_to_be_in_set", name, {"value_set": distinct}, severity, sentence, evidence)
-    low, high = known.quantile(_QUANTILES[0]), known.quantile(_QUANTILES[1])
+    low, high = (float(np.quantile(known, share)) for share in _QUANTILES)
     spread = float(known.quantile(0.75) - known.quantile(0.25)) or float(known.std() or 1.0)
     bounds = {
-        "min_value": float(min(low - _WIDENED_BY * spread, known.min())),
-        "max_value": float(max(high + _WIDENED_BY * spread, known.max())),
+        "min_value": min(low - _WIDENED_BY * spread, float(known.min())),
+        "max_value": max(high + _WIDENED_BY * spread, float(known.max())),
     }
-    evidence |= {"quantiles": dict(zip(map(str, _QUANTILES), (float(low), float(high)), strict=True)), "iqr": spread}
+    evidence |= {"quantiles": dict(zip(map(str, _QUANTILES), (low, high), strict=True)), "iqr": spread}
     sentence = f"{name} between {bounds['min_value']:.4g} and {bounds['max_value']:.4g}"
     return _row("expect_column_values_to_be_between", name, bounds, severity, sentence, evidence)
 

@@ -188,9 +188,9 @@ def _doubted(
     judged = judge_rows(rows["confidence"].to_numpy(), unusual, far, outcome.reasons(len(rows)), knowledge.calibration)
     rows = rows.assign(
         verdict=judged.verdicts,
-        reasons=judged.reasons,
+        reasons=pd.Series(judged.reasons, index=rows.index),
         unusual_p=unusual.p,
-        unusual_property=unusual.named,
+        unusual_property=pd.Series(unusual.named, index=rows.index, dtype=object),
         out_of_distribution_p=far,
         scored_at=pd.Timestamp(datetime.now(UTC)),
     )

@@ -43,7 +43,7 @@ def draw_night(
         quarantine=quarantine,
         thumbnails=thumbnails_of(pictured, inbox, instruments.bundle.preprocessing) if thumbnails else {},
         histograms=histograms(evaluated.sketch, instruments.knowledge.drift),
-        training_classes=instruments.bundle.profile()["label"].value_counts().to_dict(),
+        training_classes=instruments.bundle.class_counts(),
     )
 
 

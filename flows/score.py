@@ -44,7 +44,7 @@ _PATIENCE_SECONDS = 300.0
     name="score",
     flow_run_name="score {inbox}",
     # One shard at a time: a shard already uses every core, for decoding and for the network.
-    task_runner=ThreadPoolTaskRunner(max_workers=1),
+    task_runner=ThreadPoolTaskRunner[Any](max_workers=1),
 )
 def score(
     bundle: Path,

@@ -128,17 +128,17 @@ def write_card(
     recipe: TrainingRecipe,
 ) -> CardFacts:
     """What a person should know of the bundle."""
-    by_split = model.profile.groupby("split")
+    splits = {split: model.profile[model.profile["split"] == split] for split in measures}
     settings = recipe.model_dump(mode="json")
     return CardFacts(
         name=name,
         created_at=datetime.now(UTC),
         classes=model.classes,
-        images={split: rows["label"].value_counts().to_dict() for split, rows in by_split},
+        images={split: dict(Counter(rows["label"])) for split, rows in splits.items()},
         accuracy={split: Rate(one.accuracy, *one.interval, one.n) for split, one in measures.items()},
         confusion=measures["validation"].confusion,
         grouping=recipe.group_by,
-        groups={split: int(rows["group"].nunique()) for split, rows in by_split},
+        groups={split: int(rows["group"].nunique()) for split, rows in splits.items()},
         recipe={
             **{key: value for key, value in settings.items() if not isinstance(value, dict)},
             **{

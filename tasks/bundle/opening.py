@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,11 @@ class Bundle:
     def profile(self) -> pd.DataFrame:
         """darkroom.schemas.PROFILE: one row a training or validation image."""
         return pd.read_parquet(io.BytesIO(self.read_bytes(words.PROFILE)))
+
+    def class_counts(self) -> dict[str, int]:
+        """Class → training and validation images."""
+        counts = Counter(self.profile()["label"])
+        return {name: counts[name] for name in self.classes}
 
     def embeddings(self) -> NDArray[np.float16]:
         """(rows of the profile, embedding_size) float16."""
