@@ -67,8 +67,9 @@ def pick(shards: Iterable[pa.Table]) -> pd.DataFrame:
         typical = _best(typical, trusted, TYPICAL, [("order", "ascending")])
     kept = [table for table in (suspect, typical) if table is not None]
     if not kept:
-        return PREDICTIONS.empty_table().to_pandas()
-    return pa.concat_tables(kept).drop_columns(["doubt", "order"]).to_pandas()
+        kept = [PREDICTIONS.empty_table()]
+    sample: pd.DataFrame = pa.concat_tables(kept).select(PREDICTIONS.names).to_pandas()
+    return sample
 
 
 def thumbnails_of(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from prefect import flow, get_run_logger, task, unmapped
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from darkroom.errors import InboxMissing
 from darkroom.names import from_text
@@ -39,12 +39,14 @@ from tasks.workers import Job
 # A second run over the same inbox waits so long for the first, rather than doing its work again for nothing.
 _PATIENCE_SECONDS = 300.0
 
+# A shard already uses every core, for decoding and for the network.
+_ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+
 
 @flow(
     name="score",
     flow_run_name="score {inbox}",
-    # One shard at a time: a shard already uses every core, for decoding and for the network.
-    task_runner=ThreadPoolTaskRunner[Any](max_workers=1),
+    task_runner=_ONE_AT_A_TIME,
 )
 def score(
     bundle: Path,

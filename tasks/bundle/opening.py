@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import Counter
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -255,7 +255,7 @@ def _unfreeze(backbone: Any, layers: int) -> None:
 def _pooling(model: Any) -> str:
     from keras.layers import GlobalAveragePooling2D
 
-    return [layer.name for layer in model.layers if isinstance(layer, GlobalAveragePooling2D)][-1]
+    return str([layer.name for layer in model.layers if isinstance(layer, GlobalAveragePooling2D)][-1])
 
 
 def _class_weights(labels: NDArray[np.int64]) -> dict[int, float]:

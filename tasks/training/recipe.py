@@ -147,7 +147,7 @@ def _profile(
 ) -> pd.DataFrame:
     held = np.zeros(len(pixels.files), np.bool_)
     held[list(split.validation)] = True
-    rows = pixels.properties.assign(
+    rows: pd.DataFrame = pixels.properties.assign(
         path=[file.path for file in pixels.files],
         content_id=pixels.content_ids,
         split=np.where(held, "validation", "train"),
@@ -156,7 +156,7 @@ def _profile(
         predicted_class=np.asarray(classes, dtype=object)[probabilities.argmax(axis=1)],
         probabilities=list(probabilities),
     )
-    return rows[PROFILE.names]
+    return rows.loc[:, PROFILE.names]
 
 
 def _silent(stage: str, done: int, total: int, note: str) -> None:
