@@ -42,7 +42,7 @@ class Calibration:
 
 
 def learn_calibration(profile: pd.DataFrame, classes: Sequence[str]) -> Calibration:
-    """Fit the temperature on the held-out rows of darkroom.schemas.PROFILE by likelihood (Guo et al., arXiv 1706.04599).
+    """Fit the temperature on held-out rows of darkroom.schemas.PROFILE by likelihood (Guo et al., arXiv 1706.04599).
 
     `classes` is the order of the probabilities.
     """

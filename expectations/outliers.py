@@ -1,4 +1,4 @@
-"""How far an image is from training: by its properties, by its embedding; and whether its prediction is to be trusted."""
+"""How far an image is from training: by its properties, by its embedding; and whether to trust its prediction."""
 
 from __future__ import annotations
 

@@ -158,10 +158,7 @@ def _short(kwargs: Mapping[str, Any]) -> str:
 def _judged(identity: str, tally: Tally, shares: Mapping[str, float]) -> ExpectationResult:
     mostly = shares.get(identity, 1.0 if tally.mostly is None else tally.mostly)
     holding = 1 - tally.unexpected / tally.evaluated if tally.evaluated else 1.0
-    if tally.error:
-        status = "errored"
-    else:
-        status = "passed" if holding >= mostly - 1e-9 else "failed"
+    met = "passed" if holding >= mostly - 1e-9 else "failed"
     return ExpectationResult(
         expectation=tally.sentence
         if mostly >= 1 or tally.level == "table"
@@ -169,7 +166,7 @@ def _judged(identity: str, tally: Tally, shares: Mapping[str, float]) -> Expecta
         column=tally.column,
         level="team" if ":" in identity and identity.rsplit(":", 1)[-1].isdigit() else tally.level,
         severity=Severity(tally.severity),
-        status=status,
+        status="errored" if tally.error else met,
         evaluated=tally.evaluated,
         unexpected=tally.unexpected,
         observed=tally.error or tally.observed,

@@ -45,7 +45,8 @@ class Proof(BaseModel):
         """For a person."""
         return (
             f"{self.bundle_id} holds: every digest, and {self.goldens} golden images with equal pixels and tensors; "
-            f"probabilities differ by at most {self.max_probability_difference:.1e} ({self.engine}, {self.seconds:.1f} s)."
+            f"probabilities differ by at most {self.max_probability_difference:.1e} "
+            f"({self.engine}, {self.seconds:.1f} s)."
         )
 
 

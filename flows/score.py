@@ -214,7 +214,7 @@ def draw_page(
 def commit_night(
     attempt: Run, settled: Arranged, evaluated: Evaluated, summary: NightSummary, intake: IntakeOptions, run: RunOptions
 ) -> NightSummary:
-    """Make the rows part of the results, each content once; or keep them back, where an alarm is to be looked at first."""
+    """Make the rows part of the results, each content once; or keep them back, where an alarm is to be seen first."""
     if intake.quarantine_copies:
         for rows in publish.settled_quarantine(attempt):
             keep_copies(attempt.staging.storage, Path(from_text(attempt.inbox)), rows)

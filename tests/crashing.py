@@ -1,6 +1,6 @@
 """Kills a made-up night at every call that changes the disk, runs it again, and says what the results then hold.
 
-`python -m tests.crashing FOLDER SCENARIO FIRST STEP` prints one JSON object. A process of its own, because it forks: the
+`python -m tests.crashing FOLDER SCENARIO FIRST STEP` prints one JSON object. A process of its own, as it forks: the
 children start warm (a night takes 50 ms instead of a second), and pytest's own process is never forked.
 """
 
@@ -109,7 +109,7 @@ def _look(results: Path) -> Any:
             "plain": sorted(plain),
             "paths": sorted({*made_up.committed.read(results, "files")["path"]}),
             "balanced": made_up.balanced(results),
-            "staging": os.listdir(results / "staging"),
+            "staging": sorted(path.name for path in (results / "staging").iterdir()),
             "unlisted": sorted(_unlisted(results)),
         }
         report.write_text(json.dumps(found))

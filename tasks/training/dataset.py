@@ -121,7 +121,7 @@ def _require_classification(folder: Path, entries: Sequence[Path]) -> None:
     for entry in entries:
         if entry.name in _OTHER_TASKS:
             raise UnsupportedModel(
-                f"This looks like data for {_OTHER_TASKS[entry.name]}; darkroom trains classifiers, one label an image.",
+                f"This looks like data for {_OTHER_TASKS[entry.name]}; darkroom trains classifiers, a label an image.",
                 file=entry,
                 expected="a folder a class, with nothing but images in it",
                 todo=f"if {entry.name!r} is a class of yours, give its folder another name",

@@ -24,7 +24,7 @@ from tasks.training.pixels import LeftOut, Pixels, Progress, decode_all
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a training leaves. `profile` and `embeddings` (rows alike) hold training and validation images, unaugmented."""
+    """What a training leaves. `profile` and `embeddings` (rows alike) hold all images, unaugmented."""
 
     model_path: Path
     preprocessing: Preprocessing
@@ -156,7 +156,8 @@ def _profile(
         predicted_class=np.asarray(classes, dtype=object)[probabilities.argmax(axis=1)],
         probabilities=list(probabilities),
     )
-    return rows.loc[:, PROFILE.names]
+    profile: pd.DataFrame = rows[PROFILE.names]
+    return profile
 
 
 def _silent(stage: str, done: int, total: int, note: str) -> None:
