@@ -35,6 +35,9 @@ _RESAMPLES: Final = 400
 _MOST_GROUPS: Final = 2000
 _EULER: Final = 0.5772156649
 _POWER: Final = 1.645  # 95 % of nights with the smallest detectable effect are seen
+# |mean shift| of an unchanged night is half a normal.
+_MEAN_OF_HALF_NORMAL: Final = float(np.sqrt(2 / np.pi))
+_SD_OF_HALF_NORMAL: Final = float(np.sqrt(1 - 2 / np.pi))
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Moments:
 class MetricReference:
     """One metric of the training images. `unit` is the standard deviation, `shift` and `shape` the moments of its two
     raw statistics on unchanged nights (mean shift and KS; for categories √G alone, as `shape`), `joint` those of the
-    larger of the two once standardised.
+    larger of the two once standardised. `groups` is the number of sessions that all of them were learned from.
     """
 
     metric: Metric
@@ -81,6 +84,7 @@ class MetricReference:
     shift: Moments
     shape: Moments
     joint: Moments
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,6 @@ class DriftReference:
     classes: tuple[str, ...]
     metrics: tuple[MetricReference, ...]
     families: Mapping[str, Moments]
-    groups: int
 
     def sketch(self, rows: pd.DataFrame) -> Sketch:
         """Sketch some rows of the predictions schema."""
@@ -129,9 +132,7 @@ def learn_reference(
         references, maxima = pool.calibrate(chosen, np.random.default_rng([seed, everything]))
         learned |= dict(zip(numbers, references, strict=True))
         families |= maxima
-    return DriftReference(
-        classes, tuple(learned[k] for k in range(len(metrics))), families, len(np.unique(groups[held]))
-    )
+    return DriftReference(classes, tuple(learned[k] for k in range(len(metrics))), families)
 
 
 def night_drift(reference: DriftReference, sketch: Sketch) -> pd.DataFrame:
@@ -164,7 +165,7 @@ def _judged(reference: DriftReference, known: MetricReference, sketch: Sketch, r
         np.array([[known.clipped_mean]]),
         known.unit,
     )
-    statistic = float(_standardised(known, shift, shape, n)[0, 0])
+    statistic = _discounted(float(_standardised(known, shift, shape, n)[0, 0]), known.groups)
     family = reference.families[metric.family]
     corrected = min(1.0, family.tail(statistic, n) * len(reference.families))
     effect = _effect(metric, float(shift[0, 0]), float(shape[0, 0]), n, _categories(known, sketch.counts[row]))
@@ -217,6 +218,32 @@ def _standardised(
     return np.asarray(best)
 
 
+def _discounted(statistic: float, groups: int) -> float:
+    """The statistic that would be as unlikely, were the spread between sessions known and not learned from `groups` of
+    them: Student's law on groups − 1 degrees of freedom, put back on the normal's scale. Without it six sessions that
+    happen to be alike make an alarm of every seventh.
+    """
+    from scipy.special import ndtri, stdtr
+
+    deviations = _MEAN_OF_HALF_NORMAL + _SD_OF_HALF_NORMAL * statistic
+    if deviations <= 0 or groups < 2:
+        return statistic if deviations <= 0 else -_MEAN_OF_HALF_NORMAL / _SD_OF_HALF_NORMAL
+    tail = max(float(stdtr(groups - 1, -deviations)), 1e-300)
+    return float((-ndtri(tail) - _MEAN_OF_HALF_NORMAL) / _SD_OF_HALF_NORMAL)
+
+
+def _undiscounted(statistic: float, groups: int) -> float:
+    """The other way."""
+    from scipy.special import ndtr, stdtrit
+
+    deviations = _MEAN_OF_HALF_NORMAL + _SD_OF_HALF_NORMAL * statistic
+    if deviations <= 0:
+        return statistic
+    if groups < 2:
+        return np.inf
+    return float((-stdtrit(groups - 1, ndtr(-deviations)) - _MEAN_OF_HALF_NORMAL) / _SD_OF_HALF_NORMAL)
+
+
 def _effect(metric: Metric, shift: float, shape: float, n: int, categories: int) -> float:
     """In standard deviations: the mean shift, or the shift of a normal that would show the same KS; Cramér's V."""
     if not metric.numeric:
@@ -232,10 +259,10 @@ def _categories(known: MetricReference, night: NDArray[np.int64]) -> int:
 
 def _detectable(reference: DriftReference, known: MetricReference, n: int, categories: int) -> float:
     """The smallest effect that 95 of 100 nights of this size would have shown as an alarm."""
-    needed = reference.families[known.metric.family].quantile(ALARM_P / len(reference.families), n)
+    family = reference.families[known.metric.family]
+    needed = _undiscounted(family.quantile(ALARM_P / len(reference.families), n), known.groups)
     mean, sd = (known.shift if known.metric.numeric else known.shape).at(n)
-    # |mean shift| of an unchanged night is half a normal, of which sd is 0.6 of the whole one's.
-    effect = mean + sd * needed + _POWER * sd / 0.603
+    effect = mean + sd * needed + _POWER * sd / _SD_OF_HALF_NORMAL
     if known.metric.numeric:
         return float(max(effect, FLOOR_NUMERIC))
     return float(max(effect / np.sqrt(n * (categories - 1)), FLOOR_CATEGORICAL))
@@ -314,7 +341,12 @@ class _Pool:
             return np.asarray((weights @ self.clipped[m]) / np.maximum(weights @ self.present[m], 1))
 
         counts = self.counts[m]
-        return _raw(metric, nights @ counts, mean(nights), reference @ counts, mean(reference), float(self.units[m]))
+        unit = float(self.units[m])
+        shift, shape = _raw(metric, nights @ counts, mean(nights), reference @ counts, mean(reference), unit)
+        # Sessions drawn again from g of them differ less than new ones would.
+        g = len(self.size)
+        wider = np.sqrt(g / max(g - 1, 1))
+        return shift * wider, shape * wider
 
     def _reference(
         self, m: int, metric: Metric, shift: Moments, shape: Moments, joint: Moments | None = None
@@ -331,6 +363,7 @@ class _Pool:
             shift=shift,
             shape=shape,
             joint=joint or shape,
+            groups=len(self.size),
         )
 
 
