@@ -257,15 +257,18 @@ def _categories(known: MetricReference, night: NDArray[np.int64]) -> int:
     return max(2, int(((np.asarray(known.counts) > 0) | (night > 0)).sum()))
 
 
-def _detectable(reference: DriftReference, known: MetricReference, n: int, categories: int) -> float:
-    """The smallest effect that 95 of 100 nights of this size would have shown as an alarm."""
+def _detectable(reference: DriftReference, known: MetricReference, n: int, categories: int) -> float | None:
+    """The smallest effect that 95 of 100 nights of this size would have shown as an alarm; None where no effect is
+    large enough, because the bundle has seen too few sessions.
+    """
     family = reference.families[known.metric.family]
     needed = _undiscounted(family.quantile(ALARM_P / len(reference.families), n), known.groups)
     mean, sd = (known.shift if known.metric.numeric else known.shape).at(n)
     effect = mean + sd * needed + _POWER * sd / _SD_OF_HALF_NORMAL
     if known.metric.numeric:
-        return float(max(effect, FLOOR_NUMERIC))
-    return float(max(effect / np.sqrt(n * (categories - 1)), FLOOR_CATEGORICAL))
+        return float(max(effect, FLOOR_NUMERIC)) if np.isfinite(effect) else None
+    cramers_v = float(max(effect / np.sqrt(n * (categories - 1)), FLOOR_CATEGORICAL))
+    return cramers_v if cramers_v <= 1 else None
 
 
 @dataclass(frozen=True)

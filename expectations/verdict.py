@@ -116,19 +116,26 @@ def _of_expectations(results: Sequence[ExpectationResult]) -> list[Finding]:
 
 
 def _of_drift(drift: pd.DataFrame) -> list[Finding]:
+    moved = drift[drift["verdict"].isin(["alarm", "warn"])].sort_values("p_corrected")
+    # What a single component stands for, nobody can say: the embedding moved or it did not.
+    components = moved[moved["family"] == "embedding"]
+    led = pd.concat([moved[moved["family"] != "embedding"], components.head(1)]).sort_values("p_corrected")
     found = []
-    for verdict, severity in (("alarm", Severity.CRITICAL), ("warn", Severity.WARNING)):
-        rows = drift[drift["verdict"] == verdict].sort_values("p_corrected")
-        for row in rows.to_dict("records"):
-            found.append(
-                Finding(
-                    severity=severity,
-                    source="drift",
-                    what=f"{describe_metric(str(row['family']), str(row['metric']))} moved"
-                    f"{_direction(row['reference_value'], row['night_value'])}.",
-                    evidence=f"effect {row['effect']:.2f}, corrected p {row['p_corrected']:.2g}, n {row['n']}",
-                )
+    for row in led.to_dict("records"):
+        family, metric = str(row["family"]), str(row["metric"])
+        if family == "embedding":
+            what = f"The embedding moved, in {len(components)} of {(drift['family'] == 'embedding').sum()} components."
+        else:
+            name = describe_metric(family, metric)
+            what = f"{name[0].upper()}{name[1:]} moved{_direction(row['reference_value'], row['night_value'])}."
+        found.append(
+            Finding(
+                severity=Severity.CRITICAL if row["verdict"] == "alarm" else Severity.WARNING,
+                source="drift",
+                what=what,
+                evidence=f"effect {row['effect']:.2f}, corrected p {row['p_corrected']:.2g}, n {row['n']}",
             )
+        )
     return found
 
 
