@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 a gate or an alarm says no, 2 wrong use, 3 failed.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
@@ -18,9 +17,6 @@ import typer
 
 from darkroom import __version__
 from darkroom.errors import DarkroomError, GateClosed, WrongUse
-
-# TensorFlow's own log lines on start-up help nobody who runs a flow.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 app = typer.Typer(
     name="darkroom",

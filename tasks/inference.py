@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import Failed, UnsupportedModel, WrongUse
+from tasks.machine import import_tensorflow
 
 # Activations of a few dozen images fit in memory whatever the model; a larger batch is not faster on a CPU.
 BATCH = 32
@@ -63,10 +63,7 @@ def load_engine(
 
     Raises: UnsupportedModel with what is wrong with the model, and what to do.
     """
-    # TensorFlow's own log lines on start-up help nobody who scores a night.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     if threads is not None:
         _set_threads(tf, threads)
     model = _load(model_path)

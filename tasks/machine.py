@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
+import tempfile
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+
+def import_tensorflow() -> Any:
+    """TensorFlow, imported without the lines that it writes on start-up: they come from static initialisers, before
+    any log level is heard, and help nobody who runs a flow. What it says when it fails is passed on.
+    """
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        sys.stderr.flush()
+        terminal = os.dup(2)
+        with tempfile.TemporaryFile() as said:
+            os.dup2(said.fileno(), 2)
+            try:
+                import tensorflow
+            except BaseException:
+                said.seek(0)
+                os.write(terminal, said.read())
+                raise
+            finally:
+                os.dup2(terminal, 2)
+                os.close(terminal)
+    import tensorflow
+
+    return tensorflow
 
 
 @lru_cache
@@ -29,10 +57,10 @@ _VECTORS = (("avx512f", "avx512"), ("avx2", "avx2"), ("avx", "avx"), ("sve", "sv
 @lru_cache
 def libraries() -> dict[str, str]:
     """Versions of what turns bytes into probabilities. Imports TensorFlow."""
+    tensorflow = import_tensorflow()
     import keras
     import numpy
     import PIL
-    import tensorflow
     from PIL import features
 
     # zlib is left out: whichever library was loaded first answers for it, and inflating has one result only.

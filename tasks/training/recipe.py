@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from darkroom.errors import TrainingFailed
 from darkroom.schemas import PROFILE
 from darkroom.settings import TrainingRecipe
+from tasks.machine import import_tensorflow
 from tasks.preprocessing import Preprocessing
 from tasks.training import dataset as datasets
 from tasks.training.backbone import build_backbone, preprocessing_for
@@ -41,6 +42,7 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
 
     Raises: DataFolderError, UnsupportedModel, WrongUse for what cannot be trained on; TrainingFailed.
     """
+    import_tensorflow()
     import keras
 
     say = progress or _silent
@@ -97,6 +99,7 @@ def cross_validate(
 
     In each fold the recipe's own split of the rest decides when to stop: no image that is counted was looked at.
     """
+    import_tensorflow()
     import keras
 
     say = progress or _silent
