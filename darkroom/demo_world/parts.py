@@ -49,7 +49,7 @@ def _circle(radius: float, centre: tuple[float, float] = (0.0, 0.0), n: int = 64
 
 def _washer(rng: Generator, _worn: bool) -> Outline:
     outer = rng.uniform(0.84, 0.98)
-    hole = outer * rng.uniform(0.48, 0.66)
+    hole = outer * rng.uniform(0.56, 0.72)
     return Outline(_circle(outer), (_circle(hole),), turned=True)
 
 
@@ -58,7 +58,7 @@ def _hex_nut(rng: Generator, worn: bool) -> Outline:
     corner = rng.uniform(0.90, 0.93) if worn else rng.uniform(0.95, 1.0)
     angles = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     flat = np.cos(np.pi / 6) / np.cos((angles % (np.pi / 3)) - np.pi / 6)
-    hole = rng.uniform(0.42, 0.54)
+    hole = rng.uniform(0.38, 0.48)
     return Outline(
         _polar(np.minimum(flat, corner), angles),
         (_circle(hole),),
