@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -72,6 +72,11 @@ class AugmentationOptions(_Form):
     fill_mode: Literal["nearest", "reflect", "wrap", "constant"] = Field(
         default="nearest", description="What fills the border that a shift uncovers."
     )
+
+    @classmethod
+    def none(cls) -> Self:
+        """Nothing changes."""
+        return cls(rotation=0, width_shift=0, height_shift=0, shear=0, zoom=0, horizontal_flip=False, brightness=0)
 
     @property
     def active(self) -> bool:

@@ -107,7 +107,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def many(photos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder_of_many(photos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder of ≥ 200 real photos of every class."""
     folder = tmp_path_factory.mktemp("many") / "all"
     folder.mkdir()
@@ -115,6 +115,13 @@ def many(photos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{photo.parent.name}_{photo.name}").symlink_to(photo)
     assert len(list(folder.iterdir())) >= AT_LEAST
     return folder
+
+
+@pytest.fixture
+def many(folder_of_many: Path, record_property: Callable[[str, object], None]) -> Path:
+    """Tells how many files are compared; `python -m benchmarks night` reads it."""
+    record_property("files", len(list(folder_of_many.iterdir())))
+    return folder_of_many
 
 
 def _same(ours: np.ndarray, theirs: Any, what: object) -> None:
