@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import StrEnum
 from functools import wraps
@@ -69,6 +70,14 @@ def _fail(error: DarkroomError, *, as_json: bool) -> NoReturn:
         title = "The gate is closed: " if isinstance(error, GateClosed) else "Error: "
         Console(stderr=True, soft_wrap=True).print(Text(title, style="bold red") + Text(str(error)))
     raise typer.Exit(error.exit_code)
+
+
+def _progress(as_json: bool) -> AbstractContextManager[None]:
+    from rich.console import Console
+
+    from darkroom.progress import shown
+
+    return shown(Console(stderr=True, quiet=as_json))
 
 
 def _print_json(model: Any) -> None:
@@ -138,7 +147,7 @@ def train(
         "preprocessing": preprocessing,
         "seed": seed,
     }
-    with api():
+    with api(), _progress(as_json):
         from flows.train import train as train_flow
 
         sealed = train_flow(folder=folder, models=models, name=name, recipe=_recipe(given, recipe, context))
@@ -197,7 +206,7 @@ def score(
             "run": RunOptions(shard_size=shard_size, processes=processes, suites=suites, thumbnails=thumbnails),
         }
     )
-    with api():
+    with api(), _progress(as_json):
         from flows.score import score as score_flow
 
         summary = score_flow(bundle=bundle, inbox=inbox, results=results, **options)

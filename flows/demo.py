@@ -15,6 +15,7 @@ import darkroom
 from darkroom import demo_world
 from darkroom.errors import WrongUse
 from darkroom.orchestrator import api
+from darkroom.progress import shown
 from darkroom.settings import AugmentationOptions, HeadOptions, IntakeOptions, NightOptions, RunOptions, TrainingRecipe
 
 Kind = Literal["good", "dim", "strange"]
@@ -27,10 +28,10 @@ NIGHTS: tuple[tuple[Kind, date, str], ...] = (
 RECIPE = TrainingRecipe(
     backbone="SmallConvNet",
     weights="none",
-    image_size=96,
+    image_size=64,
     group_by="sub-folder",
     augmentation=AugmentationOptions(),
-    head=HeadOptions(dense_units=64, dropout=0.3, epochs=30),
+    head=HeadOptions(dense_units=64, dropout=0.3, epochs=25),
 )
 
 
@@ -82,7 +83,7 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Story:
         )
     started = time.perf_counter()
     console = Console(quiet=quiet)
-    with api():
+    with api(), shown(console):
         from flows.score import score
         from flows.train import train
 

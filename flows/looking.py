@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from darkroom.progress import tell
 from darkroom.reasons import Verdict
 from darkroom.schemas import PREDICTIONS
 from expectations.knowledge import Knowledge
@@ -108,16 +109,19 @@ def proved(path: Path) -> Instruments:
 
 
 def look(
-    jobs: Iterable[Job], instruments: Instruments, *, processes: int | None = None, teams: Sequence[TeamSuite] = ()
+    jobs: Sequence[Job], instruments: Instruments, *, processes: int | None = None, teams: Sequence[TeamSuite] = ()
 ) -> Looked:
     """Decode, measure, predict and doubt; keys of the jobs are the paths of the rows."""
     refused: list[Refused] = []
     batches = []
+    seen = 0
     with DecodePool(
         instruments.bundle.preprocessing, Wanted(tensor=True, properties=True), processes=processes
     ) as pool:
         for batch in _batches(pool.run(jobs), refused):
             batches.append(_predicted(batch, instruments))
+            seen += len(batch)
+            tell("images", seen + len(refused), len(jobs))
     if not batches:
         return Looked(PREDICTIONS.empty_table().to_pandas(), RowOutcome(), refused)
     rows = pd.concat([rows for rows, _ in batches], ignore_index=True)

@@ -15,6 +15,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
+from darkroom.progress import tell
 from darkroom.settings import TrainingRecipe
 from expectations.knowledge import Knowledge, learn_normal
 from expectations.measures import Measures, measure_predictions
@@ -23,6 +24,9 @@ from tasks.goldens import Golden
 from tasks.machine import libraries
 from tasks.report.card import CardFacts, Rate, bundle_card, bundle_card_html
 from tasks.training import TrainedModel, train_model
+
+# Seconds between lines of progress in the run's log.
+_LOG_EVERY = 5.0
 
 
 class Sealed(BaseModel):
@@ -90,8 +94,14 @@ def train_network(folder: Path, recipe: TrainingRecipe, work: Path) -> TrainedMo
     """Scan, split, decode, fit; probabilities and embeddings of every image without augmentation."""
     log = get_run_logger()
 
+    logged = 0.0
+
     def progress(stage: str, done: int, total: int, note: str) -> None:
-        log.info("%s %d/%d %s", stage, done, total, note)
+        nonlocal logged
+        tell(stage, done, total, note)
+        if done == total or time.monotonic() - logged >= _LOG_EVERY:
+            log.info("%s %d/%d %s", stage, done, total, note)
+            logged = time.monotonic()
 
     model = train_model(folder, recipe, work, progress)
     for one in model.left_out:

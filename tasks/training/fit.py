@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.progress import Progress
 from darkroom.settings import HeadOptions, TrainingRecipe
 from tasks.preprocessing import Preprocessing, to_tensor
 from tasks.training.augmentation import augment, augmenter
-from tasks.training.pixels import Progress
 
 EMBEDDING = "embedding"
 # Passes over the training images with other augmentation, each through the frozen backbone once: the head then learns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from darkroom.errors import DataFolderError
 from darkroom.names import from_text
+from darkroom.progress import Progress
 from tasks.preprocessing import Preprocessing
 from tasks.training.dataset import FEWEST_IMAGES, Dataset, LabelledFile
 from tasks.workers import DecodePool, Job, Refused, Wanted
-
-Progress = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.errors import TrainingFailed
+from darkroom.progress import Progress
 from darkroom.schemas import PROFILE
 from darkroom.settings import TrainingRecipe
 from tasks.machine import import_tensorflow
@@ -20,7 +21,7 @@ from tasks.training import dataset as datasets
 from tasks.training.backbone import build_backbone, preprocessing_for
 from tasks.training.dataset import Dataset, Split
 from tasks.training.fit import EMBEDDING, Examples, build_model, fit, predict, save
-from tasks.training.pixels import LeftOut, Pixels, Progress, decode_all
+from tasks.training.pixels import LeftOut, Pixels, decode_all
 
 
 @dataclass(frozen=True)
