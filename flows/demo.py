@@ -45,10 +45,11 @@ class NightTold:
     headline: str
     findings: list[str]
     images: int
+    trusted: int
     suspect: int
     quarantined: int
     accuracy: float
-    accuracy_trusted: float
+    accuracy_trusted: float | None
     page: str
 
 
@@ -131,43 +132,49 @@ def _told(folder: Path, night: date, truth: str, summary: Any) -> NightTold:
         headline=summary.headline,
         findings=[finding.what for finding in summary.findings],
         images=summary.counts.scored,
+        trusted=summary.trusted,
         suspect=summary.suspect,
         quarantined=summary.counts.quarantined,
         accuracy=float(right.mean()),
-        accuracy_trusted=float(right[trusted].mean()) if trusted.any() else float("nan"),
+        accuracy_trusted=float(right[trusted].mean()) if trusted.any() else None,
         page=str(summary.report),
     )
 
 
 def _tell(console: Console, story: Story) -> None:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title="What each night showed", title_justify="left", show_lines=True)
-    for column in ("night", "what was done to it", "darkroom says", "scored", "suspect", "set aside", "really right"):
-        table.add_column(column, justify="right" if column in ("scored", "suspect", "set aside") else "left")
-    style = {"ok": "green", "warn": "yellow", "alarm": "red"}
+    styles = {"ok": "green", "warn": "yellow", "alarm": "red"}
+    console.print("\n[bold]What each night showed[/bold]\n")
+    table = Table.grid(padding=(0, 2))
     for night in story.nights:
-        colour = style.get(night.verdict, "default")
-        table.add_row(
-            night.night,
-            night.truth,
-            f"[bold {colour}]{night.verdict}[/]: {night.headline}",
-            str(night.images),
-            str(night.suspect),
-            str(night.quarantined),
-            f"{night.accuracy:.0%}; trusted ones {night.accuracy_trusted:.0%}",
-        )
+        verdict = Text(night.verdict.upper(), f"bold {styles.get(night.verdict, 'default')}")
+        table.add_row(Text(night.night, "bold"), verdict, Text(night.headline))
+        table.add_row("", "", Text(f"What was done: {night.truth}.", "dim"))
+        table.add_row("", "", Text(_rightness(night), "dim"))
+        table.add_row("", "", "")
     console.print(table)
     low, high = story.validation_interval
     console.print(
-        f"On held-out sessions the model was right on {story.validation_accuracy:.0%} ({low:.0%} – {high:.0%}); "
-        "'really right' holds each night's predictions against the labels that were drawn, which darkroom did not see."
+        f"On held-out sessions the model was right on {story.validation_accuracy:.0%} ({low:.0%} – {high:.0%}). "
+        "What is really right, the labels say that were drawn with each night; darkroom did not see them.",
+        highlight=False,
     )
     console.print("\n[bold]Open these[/bold]")
-    for night in story.nights:
-        console.print(f"  page of {night.night}    {night.page}", soft_wrap=True)
-    console.print(
-        f"  predictions           {story.results}/predictions   (Parquet: pandas, DuckDB, Spark)", soft_wrap=True
-    )
-    console.print(f"  bundle, with its card {story.bundle}", soft_wrap=True)
-    console.print(f"\nDone in {story.seconds:.0f} s.")
+    places = {f"page of {night.night}": night.page for night in story.nights}
+    places |= {"predictions, Parquet": f"{story.results}/predictions", "bundle": story.bundle}
+    places |= {"card of the bundle": f"{story.bundle}/card.html"}
+    for name, place in places.items():
+        console.print(f"  {name:<22}{place}", soft_wrap=True, highlight=False)
+    console.print(f"\nDone in {story.seconds:.0f} s.", highlight=False)
+
+
+def _rightness(night: NightTold) -> str:
+    """Predictions held against the truth, as a sentence."""
+    told = f"Really right: {night.accuracy:.0%} of {night.images}"
+    if night.trusted:
+        told += f", {night.accuracy_trusted:.0%} of the {night.trusted} that darkroom trusts"
+    else:
+        told += "; darkroom trusts none of them"
+    return f"{told}; {night.suspect} suspect, {night.quarantined} set aside."
