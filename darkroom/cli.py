@@ -6,8 +6,9 @@ Exit codes: 0 done, 1 a gate or an alarm says no, 2 wrong use, 3 failed.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stdout
 from datetime import datetime
 from enum import StrEnum
 from functools import wraps
@@ -33,6 +34,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for
 BundlePath = Annotated[Path, typer.Argument(help="A bundle, or models/NAME for the version in use.")]
 Results = Annotated[Path, typer.Option(help="Where results are written.")]
 Models = Annotated[Path, typer.Option(help="Where bundles are sealed.")]
+
+
+class OnAlarm(StrEnum):
+    """What becomes of the rows of a night that is an alarm."""
+
+    COMMIT = "commit"
+    HOLD = "hold"
 
 
 class GroupBy(StrEnum):
@@ -67,8 +75,11 @@ def _fail(error: DarkroomError, *, as_json: bool) -> NoReturn:
         from rich.console import Console
         from rich.text import Text
 
+        from tasks.report.untrusted import visible
+
         title = "The gate is closed: " if isinstance(error, GateClosed) else "Error: "
-        Console(stderr=True, soft_wrap=True).print(Text(title, style="bold red") + Text(str(error)))
+        told = "\n".join(visible(line, longest=4096) for line in str(error).splitlines())
+        Console(stderr=True, soft_wrap=True).print(Text(title, style="bold red") + Text(told))
     raise typer.Exit(error.exit_code)
 
 
@@ -189,6 +200,10 @@ def score(
     shard_size: Annotated[int, typer.Option(help="Images a shard.")] = 2000,
     processes: Annotated[int | None, typer.Option(help="Decoding processes. Empty: one a core.")] = None,
     suites: Annotated[Path | None, typer.Option(help="Folder with your own Great Expectations suites.")] = None,
+    on_alarm: Annotated[OnAlarm, typer.Option(help="hold: keep the rows back until `darkroom release`.")] = (
+        OnAlarm.COMMIT
+    ),
+    quarantine_copies: Annotated[bool, typer.Option(help="A copy of each quarantined file in the results.")] = True,
     thumbnails: Annotated[bool, typer.Option(help="Small pictures in pages and artifacts.")] = True,
     as_json: AsJson = False,
 ) -> int:
@@ -202,8 +217,19 @@ def score(
             "night": NightOptions(
                 night=night.date() if night else None, night_offset_days=night_offset_days, timezone=timezone
             ),
-            "intake": IntakeOptions(rehash=rehash, settle_seconds=settle_seconds, expect_at_least=expect_at_least),
-            "run": RunOptions(shard_size=shard_size, processes=processes, suites=suites, thumbnails=thumbnails),
+            "intake": IntakeOptions(
+                rehash=rehash,
+                settle_seconds=settle_seconds,
+                expect_at_least=expect_at_least,
+                quarantine_copies=quarantine_copies,
+            ),
+            "run": RunOptions(
+                shard_size=shard_size,
+                processes=processes,
+                suites=suites,
+                on_alarm=on_alarm.value,
+                thumbnails=thumbnails,
+            ),
         }
     )
     with api(), _progress(as_json):
@@ -217,8 +243,63 @@ def score(
 
         from tasks.report.terminal import print_night
 
-        print_night(Console(), summary)
+        print_night(Console(), summary, places={"results": results.absolute()})
+        if summary.commit is None:
+            typer.echo(f"Kept back. Look at the page, then: darkroom release {summary.run_id} --results {results}")
     return 1 if summary.verdict in (NightVerdict.ALARM, NightVerdict.EMPTY) else 0
+
+
+@app.command()
+@_says
+def held(results: Results = Path("results"), as_json: AsJson = False) -> int:
+    """List the runs that an alarm keeps back."""
+    from tasks.held import held as runs_held
+
+    intents = runs_held(results)
+    if as_json:
+        _print_json([intent.summary.model_dump(mode="json") for intent in intents])
+    else:
+        for intent in intents:
+            typer.echo(f"{intent.run}  night {intent.night}  {intent.summary.headline}")
+        if not intents:
+            typer.echo("No run is kept back.")
+    return 0
+
+
+@app.command()
+@_says
+def release(
+    run: Annotated[str, typer.Argument(help="A run that `darkroom held` lists.")],
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+) -> int:
+    """Make the rows of a run that was kept back part of the results."""
+    from tasks.held import release as commit_held
+
+    summary = commit_held(results, run).summary
+    if as_json:
+        _print_json(summary.model_dump(mode="json"))
+    else:
+        typer.echo(f"{summary.counts.scored} images of {summary.night} are part of the results now.")
+    return 0
+
+
+@app.command()
+@_says
+def discard(
+    run: Annotated[str, typer.Argument(help="A run that `darkroom held` lists.")],
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+) -> int:
+    """Remove a run that was kept back; its images count as not scored, and the next run takes them in again."""
+    from tasks.held import discard as remove_held
+
+    remove_held(results, run)
+    if as_json:
+        _print_json({"discarded": run})
+    else:
+        typer.echo(f"{run} is discarded.")
+    return 0
 
 
 @app.command()
@@ -270,11 +351,17 @@ def promote(
 def serve(
     host: Annotated[str, typer.Option(help="Address of the server.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the server.")] = 4200,
+    as_json: AsJson = False,
 ) -> int:
     """Bring up the Prefect server, the deployments and a worker; stop with Ctrl-C."""
     from darkroom.orchestrator import serve as bring_up
 
-    bring_up(host=host, port=port)
+    if as_json:
+        output = sys.stdout
+        with redirect_stdout(sys.stderr):
+            bring_up(host, port, ready=lambda facts: print(json.dumps(facts), file=output, flush=True))
+    else:
+        bring_up(host, port)
     return 0
 
 

@@ -52,7 +52,7 @@ class RunOptions(_Form):
     )
     processes: int | None = Field(default=None, ge=1, le=256, description="Decoding processes. Empty: one a core.")
     on_alarm: Literal["commit", "hold"] = Field(
-        default="commit", description="commit: write the rows and say alarm. hold: keep them until they are released."
+        default="commit", description="commit: write the rows and say alarm. hold: keep them until `darkroom release`."
     )
     suites: Path | None = Field(default=None, description="Folder with your own Great Expectations suites (JSON).")
     thumbnails: bool = Field(default=True, description="Show small pictures in pages and artifacts.")

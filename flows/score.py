@@ -220,7 +220,7 @@ def commit_night(
             keep_copies(attempt.staging.storage, Path(from_text(attempt.inbox)), rows)
     if run.on_alarm == "hold" and summary.verdict is NightVerdict.ALARM:
         held.hold(attempt, settled, summary, evaluated.drift)
-        get_run_logger().warning("Kept back: release or discard run %s", attempt.id)
+        get_run_logger().warning("Kept back: darkroom release %s, or darkroom discard", attempt.id)
         return summary
     return publish.commit(attempt, settled, summary, evaluated.drift).summary
 

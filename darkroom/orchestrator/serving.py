@@ -8,7 +8,7 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from darkroom.errors import OrchestratorError
@@ -16,11 +16,13 @@ from darkroom.orchestrator.connection import reporting_to
 from darkroom.orchestrator.server import Server, is_prefect
 
 
-def serve(host: str = "127.0.0.1", port: int = 4200) -> None:
+def serve(
+    host: str = "127.0.0.1", port: int = 4200, *, ready: Callable[[dict[str, object]], None] | None = None
+) -> None:
     """Bring up a Prefect server, register the deployments, and work until Ctrl-C or SIGTERM.
 
     A healthy Prefect server that already answers there is used, and left running. The user's Prefect home keeps the
-    runs.
+    runs. `ready` is told where everything is, once it is there.
 
     Raises: OrchestratorError, if the port is taken by something else, or the server does not start.
     """
@@ -36,6 +38,8 @@ def serve(host: str = "127.0.0.1", port: int = 4200) -> None:
             stack.enter_context(reporting_to(f"{address}/api"))
             scheduled = _register(folder, fresh=server is not None)
             _say(_welcome(address, folder, scheduled=scheduled, ours=server is not None))
+            if ready is not None:
+                ready({"ui": address, "api": f"{address}/api", "folder": str(folder), "scheduled": scheduled})
             asyncio.run(_work(server))
         except KeyboardInterrupt:
             pass  # before the worker was there, or for the second time
