@@ -135,3 +135,14 @@ PROFILE: Final = pa.schema(
 )
 
 DATASETS: Final = {"predictions": PREDICTIONS, "files": FILES, "quarantine": QUARANTINE, "drift": DRIFT}
+
+
+def metric_in_words(family: str, metric: str) -> str:
+    """A metric of the drift dataset for a person: `probabilities`, `gear` → `probability of gear`."""
+    return {
+        "properties": metric.replace("_", " "),
+        "probabilities": f"probability of {metric}",
+        "predicted_classes": "mix of predicted classes",
+        "embedding": f"embedding component {metric.rsplit('_', 1)[-1]}",
+        "out_of_distribution": "share of images unlike training",
+    }.get(family, f"{family}: {metric}")

@@ -11,7 +11,8 @@ from darkroom.reasons import FileStatus, NightVerdict
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Summaries lie in commits: a field of a later minor version must not make them unreadable (results.Commit).
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Severity(StrEnum):
@@ -65,6 +66,7 @@ class ExpectationResult(_Frozen):
     evaluated: int = 0
     unexpected: int = 0
     observed: str = ""
+    otherwise: str = Field(default="", description="What is said where it is not met; empty: its own words.")
 
 
 class NightSummary(_Frozen):

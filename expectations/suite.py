@@ -182,9 +182,9 @@ def _row(
 def _of_the_night() -> list[dict[str, Any]]:
     """Simple bounds on the night's own metrics (LearnedSuite.limits): what they may be is given when it is run."""
 
-    def bound(column: str, severity: Severity, sentence: str, **limits: str) -> dict[str, Any]:
+    def bound(column: str, severity: Severity, sentence: str, otherwise: str, **limits: str) -> dict[str, Any]:
         kwargs = {name: {"$PARAMETER": parameter} for name, parameter in limits.items()}
-        meta = {"id": f"night:{column}", "level": "table", "sentence": sentence, "evidence": {}}
+        meta = {"id": f"night:{column}", "level": "table", "sentence": sentence, "otherwise": otherwise, "evidence": {}}
         return {
             "type": "expect_column_values_to_be_between",
             "kwargs": {"column": column, **kwargs},
@@ -197,9 +197,16 @@ def _of_the_night() -> list[dict[str, Any]]:
             "share_quarantined",
             Severity.CRITICAL,
             "few files that cannot be decoded",
+            "Too many files cannot be decoded",
             max_value="most_quarantined",
         ),
-        bound("share_suspect", Severity.WARNING, "few suspect images", max_value="most_suspect"),
+        bound(
+            "share_suspect",
+            Severity.WARNING,
+            "few suspect images",
+            "Too many images are suspect",
+            max_value="most_suspect",
+        ),
     ]
 
 

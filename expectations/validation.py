@@ -41,6 +41,7 @@ class Tally:
     mostly: float | None = None
     error: str = ""
     observed: str = ""
+    otherwise: str = ""
 
     def merge(self, other: Tally) -> Tally:
         """Both sets of rows together."""
@@ -53,6 +54,7 @@ class Tally:
             self.unexpected + other.unexpected,
             self.mostly,
             self.error or other.error,
+            otherwise=self.otherwise,
         )
 
 
@@ -170,6 +172,7 @@ def _judged(identity: str, tally: Tally, shares: Mapping[str, float]) -> Expecta
         evaluated=tally.evaluated,
         unexpected=tally.unexpected,
         observed=tally.error or tally.observed,
+        otherwise=tally.otherwise,
     )
 
 
@@ -201,6 +204,7 @@ def _run(expectations: Sequence[Mapping[str, Any]], frame: pd.DataFrame, paramet
             mostly=float(mostly) if isinstance(mostly, int | float) else None,
             error=error,
             observed=_observed(result, frame, kwargs) if config.meta["level"] == "table" else "",
+            otherwise=config.meta.get("otherwise", ""),
         )
         if len(positions) and config.meta["level"] == "row":
             failing[identity] = positions
@@ -214,8 +218,9 @@ def _observed(result: Mapping[str, Any], frame: pd.DataFrame, kwargs: Mapping[st
     column, most = kwargs.get("column"), kwargs.get("max_value")
     if column not in frame:
         return ""
-    told = f"{column} is {frame[column].iloc[0]:.4g}"
-    return f"{told}, at most {most:.4g} is usual" if isinstance(most, int | float) else told
+    form = ".1%" if str(column).startswith("share_") else ".4g"
+    told = f"{column} is {frame[column].iloc[0]:{form}}"
+    return f"{told}, at most {most:{form}} is usual" if isinstance(most, int | float) else told
 
 
 def _error(info: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from darkroom.reasons import NightVerdict
+from darkroom.schemas import metric_in_words
 from darkroom.summary import Counts, ExpectationResult, Finding, Severity
 
 
@@ -108,11 +109,17 @@ def _of_expectations(results: Sequence[ExpectationResult]) -> list[Finding]:
                 # An expectation that could not be evaluated proves nothing: somebody has to look.
                 severity=result.severity if result.status == "failed" else Severity.WARNING,
                 source="validation",
-                what=f"{'Not met' if result.status == 'failed' else 'Not evaluated'}: {result.expectation}.",
+                what=_not_met(result),
                 evidence=share,
             )
         )
     return found
+
+
+def _not_met(result: ExpectationResult) -> str:
+    if result.status == "errored":
+        return f"Not evaluated: {result.expectation}."
+    return f"{result.otherwise}." if result.otherwise else f"Not as expected: {result.expectation}."
 
 
 def _of_drift(drift: pd.DataFrame) -> list[Finding]:
@@ -126,8 +133,9 @@ def _of_drift(drift: pd.DataFrame) -> list[Finding]:
         if family == "embedding":
             what = f"The embedding moved, in {len(components)} of {(drift['family'] == 'embedding').sum()} components."
         else:
-            name = describe_metric(family, metric)
-            what = f"{name[0].upper()}{name[1:]} moved{_direction(row['reference_value'], row['night_value'])}."
+            name = metric_in_words(family, metric)
+            named = name if family == "properties" else f"the {name}"
+            what = f"{named[0].upper()}{named[1:]} moved{_direction(row['reference_value'], row['night_value'])}."
         found.append(
             Finding(
                 severity=Severity.CRITICAL if row["verdict"] == "alarm" else Severity.WARNING,
@@ -137,18 +145,6 @@ def _of_drift(drift: pd.DataFrame) -> list[Finding]:
             )
         )
     return found
-
-
-def describe_metric(family: str, metric: str) -> str:
-    """A metric for a person: `probabilities`, `gear` → `the probability of gear`."""
-    name = metric.replace("_", " ")
-    return {
-        "properties": name,
-        "probabilities": f"the probability of {metric}",
-        "predicted_classes": "the mix of predicted classes",
-        "embedding": f"embedding component {metric.rsplit('_', 1)[-1]}",
-        "out_of_distribution": "the share of images unlike training",
-    }.get(family, f"{family} {name}")
 
 
 def _direction(before: float | None, tonight: float | None) -> str:

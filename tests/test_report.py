@@ -499,8 +499,14 @@ def test_the_most_suspect_come_first_and_every_class_is_among_the_typical() -> N
             id="array",
         ),
         pytest.param(
-            {"reasons": ["expectation:mode:in {L, RGB}"]}, "expected otherwise: mode in {L, RGB}", id="expectation"
+            {"reasons": ["expectation:mode:unexpected"]}, "not as expected: mode", id="expectation"
         ),
+        pytest.param(
+            {"reasons": [f"expectation:{name}:unexpected" for name in ("width", "height", "mode", "noise", "entropy")]},
+            "not as expected: width, height, mode and 2 more",
+            id="expectations in one line",
+        ),
+        pytest.param({"reasons": ["expectation:width:missing"]}, "not as expected: width missing", id="missing"),
         pytest.param(
             {"reasons": ["unusual_property"], "unusual_property": "mode", "unusual_p": None},
             "unusual mode of RGB",

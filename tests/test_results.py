@@ -137,6 +137,24 @@ def test_a_commit_of_a_newer_darkroom_is_refused_with_a_sentence(tmp_path: Path)
         commits(tmp_path / "results", made_up.BUNDLE)
 
 
+def test_fields_that_a_later_minor_version_adds_do_not_make_a_commit_unreadable(tmp_path: Path) -> None:
+    made_up.score(tmp_path / "results", made_up.draw_inbox(tmp_path / "inbox", images=3))
+    path = next((tmp_path / "results" / "commits").rglob("*.json"))
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(_with_news(stored)))
+    assert commits(tmp_path / "results", made_up.BUNDLE)[0].counts.scored == stored["counts"]["scored"] == 3
+
+
+def _with_news(value: object) -> object:
+    """A field more in every object that is no mapping of names to numbers or settings."""
+    if isinstance(value, list):
+        return [_with_news(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    mappings = ("classes", "quarantine_reasons", "parameters", "versions")
+    return {"news": 1} | {key: one if key in mappings else _with_news(one) for key, one in value.items()}
+
+
 def test_the_commit_file_says_what_programs_ask_first(results: Path) -> None:
     text = (results / "commits" / made_up.BUNDLE / "00000001.json").read_text()
     found = json.loads(text)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.reasons import NightVerdict, Reason, Suspicion
-from darkroom.schemas import CATEGORICAL_PROPERTIES
+from darkroom.schemas import CATEGORICAL_PROPERTIES, metric_in_words
 from darkroom.summary import Counts, ExpectationResult, NightSummary
 from tasks.report.night_page import Histogram, NightPage
 
@@ -192,7 +192,15 @@ def expectations_by_weight(results: Iterable[ExpectationResult]) -> list[Expecta
 
 def reason_sentences(row: Row) -> list[str]:
     """Why a prediction is suspect, in words, with the numbers of the row."""
-    return [_suspicion(str(reason), row) for reason in as_list(row.get("reasons"))]
+    reasons = [str(reason) for reason in as_list(row.get("reasons"))]
+    expected = [reason.split(":")[1:] for reason in reasons if reason.startswith(f"{Suspicion.EXPECTATION}:")]
+    told = [_suspicion(reason, row) for reason in reasons if not reason.startswith(f"{Suspicion.EXPECTATION}:")]
+    # An image from another camera breaks a dozen at once: one line names them.
+    names = [
+        column.replace("_", " ") + (f" {' '.join(what)}" if what != ["unexpected"] else "")
+        for column, *what in expected
+    ]
+    return [*told, f"not as expected: {named(names)}"] if names else told
 
 
 def quarantine_sentence(reason: str) -> str:
@@ -260,7 +268,7 @@ def _drift_line(row: Row) -> DriftLine:
     family, metric = str(row["family"]), str(row["metric"])
     return DriftLine(
         family=family,
-        name=_metric_name(family, metric),
+        name=metric_in_words(family, metric),
         metric=metric,
         verdict=str(row["verdict"]),
         statistic_name=str(row["statistic_name"]),
@@ -276,22 +284,8 @@ def _drift_line(row: Row) -> DriftLine:
     )
 
 
-def _metric_name(family: str, metric: str) -> str:
-    if family == "properties":
-        return metric.replace("_", " ")
-    if family == "probabilities":
-        return f"probability of {metric}"
-    if family == "predicted_classes":
-        return "mix of predicted classes"
-    if family == "embedding":
-        return f"embedding component {metric.rsplit('_', 1)[-1]}"
-    if family == "out_of_distribution":
-        return "share of images unlike training"
-    return f"{family}: {metric}"
-
-
 def _suspicion(reason: str, row: Row) -> str:
-    kind, _, rest = reason.partition(":")
+    kind = reason.partition(":")[0]
     if kind == Suspicion.UNUSUAL_PROPERTY:
         name = row.get("unusual_property")
         p = as_float(row.get("unusual_p"))
@@ -307,9 +301,6 @@ def _suspicion(reason: str, row: Row) -> str:
     if kind == Suspicion.LOW_CONFIDENCE:
         confidence = as_float(row.get("confidence"))
         return "the model is unsure" + (f" ({share(confidence)})" if confidence is not None else "")
-    if kind == Suspicion.EXPECTATION and rest:
-        column, _, what = rest.partition(":")
-        return f"expected otherwise: {column.replace('_', ' ')} {what}".rstrip()
     return reason.replace("_", " ")
 
 
