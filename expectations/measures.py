@@ -66,16 +66,22 @@ def accuracy_interval(right: NDArray[np.bool_], groups: NDArray[Any]) -> tuple[f
     Where every image is a group of its own: Wilson's (1927). Else a bootstrap of whole groups with a fixed seed: images
     of one session are right and wrong together, and an interval that treats them as independent is too narrow.
     """
-    names, group = np.unique(groups, return_inverse=True)
     n = len(right)
-    if len(names) == n:
+    if len(np.unique(groups)) == n:
         z, share = 1.959964, right.mean()
         centre = (share + z * z / (2 * n)) / (1 + z * z / n)
         reach = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
         return float(centre - reach), float(centre + reach)
-    size = np.bincount(group)
-    hits = np.bincount(group, weights=right)
-    drawn = np.random.default_rng(0).integers(len(names), size=(_RESAMPLES, len(names)))
-    shares = hits[drawn].sum(axis=1) / size[drawn].sum(axis=1)
-    low, high = np.quantile(shares, [0.025, 0.975])
+    low, high = np.quantile(resampled_accuracy(right, groups, np.random.default_rng(0)), [0.025, 0.975])
     return float(low), float(high)
+
+
+def resampled_accuracy(
+    right: NDArray[np.bool_], groups: NDArray[Any], random: np.random.Generator
+) -> NDArray[np.float64]:
+    """Bootstrap of whole groups: what the accuracy of right (n,) might as well have been, (2000,)."""
+    _, group = np.unique(groups, return_inverse=True)
+    size, hits = np.bincount(group), np.bincount(group, weights=right)
+    # One resample at a time: all at once would be gigabytes for many groups.
+    drawn = (random.integers(len(size), size=len(size)) for _ in range(_RESAMPLES))
+    return np.array([hits[chosen].sum() / size[chosen].sum() for chosen in drawn])
