@@ -3,9 +3,10 @@
 | file | what it knows |
 |---|---|
 | ladder | the kinds, their five strengths, their sources; `corrupt`, `corrupt_batch`; seeds |
-| lengths | how long a length of ImageNet-C is on an image of another size |
+| pixels | how long a length of ImageNet-C is on an image of another size |
 | noise, optics, light, fog, handling | one small pure function a kind, `(pixels, rng, *parameters) -> pixels` |
 | sheet | the contact sheet |
+| table | the ladder as the documents show it |
 
 What the ladder is for: what a model loses under each kind is measured on held-out images when its bundle is sealed.
 """

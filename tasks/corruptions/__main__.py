@@ -1,4 +1,4 @@
-"""`python -m tasks.corruptions SHEET [--photo FILE]`: draw the contact sheet, by default of a photo of the demo's world."""
+"""`python -m tasks.corruptions`: draw the contact sheet, or print the table, of docs/corruptions.md."""
 
 from __future__ import annotations
 
@@ -10,24 +10,29 @@ import numpy as np
 from PIL import Image
 
 from darkroom import demo_world
-from tasks.corruptions.lengths import Pixels
+from tasks.corruptions.pixels import Pixels
 from tasks.corruptions.sheet import contact_sheet
+from tasks.corruptions.table import ladder_table
 
 
 def main() -> None:
-    """Write the picture of the documents, or that of a photo of one's own."""
+    """Write the picture where `--sheet` says; without it, print the table."""
     parser = argparse.ArgumentParser(prog="python -m tasks.corruptions", description=__doc__)
-    parser.add_argument("sheet", type=Path, help="where to write the picture")
-    parser.add_argument("--photo", type=Path, help="the photo to corrupt; without it one is drawn")
+    parser.add_argument("--sheet", type=Path, help="where to write the contact sheet, a JPEG")
+    parser.add_argument("--photo", type=Path, help="the photo to corrupt; without it one of the demo's world is drawn")
     arguments = parser.parse_args()
+    if arguments.sheet is None:
+        print(ladder_table())
+        return
     pixels = _drawn() if arguments.photo is None else _read(arguments.photo)
-    contact_sheet(pixels).save(arguments.sheet, quality=70, optimize=True)
+    contact_sheet(pixels).save(arguments.sheet, "JPEG", quality=50, optimize=True)
 
 
 def _drawn() -> Pixels:
     with tempfile.TemporaryDirectory() as folder:
-        demo_world.draw_training(Path(folder), images=4)
-        return _read(sorted(Path(folder, "gear").rglob("*.jpg"))[0])
+        demo_world.draw_training(Path(folder), images=demo_world.SESSION_IMAGES)
+        # A gear with rust: fine detail, and colour.
+        return _read(sorted(Path(folder, "gear").rglob("*.jpg"))[2])
 
 
 def _read(photo: Path) -> Pixels:

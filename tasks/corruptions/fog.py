@@ -9,14 +9,14 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from tasks.corruptions.lengths import Pixels
+from tasks.corruptions.pixels import Pixels, rounded
 
 # ImageNet-C draws its clouds at this size; a larger image gets the same clouds, enlarged.
 _LARGEST_MAP: Final = 256
 
 
 def fog(pixels: Pixels, rng: Generator, amount: float, roughness: float) -> Pixels:
-    """`amount` times clouds of 0 … 1 are added (white is 1), and all is dimmed so that the brightest stays in range.
+    """`amount` times clouds of 0 … 1 are added (white is 1), then the exposure adapts: the brightest stays in range.
 
     Each finer octave of the clouds is weaker by `roughness` squared.
     """
@@ -24,17 +24,15 @@ def fog(pixels: Pixels, rng: Generator, amount: float, roughness: float) -> Pixe
     clouds = _clouds(height, width, roughness, rng)
     brightest = float(pixels.max()) / 255
     dimmed = brightest / (brightest + amount)
-    foggy = pixels * np.float32(dimmed) + (clouds * np.float32(255 * amount * dimmed))[..., None]
-    return np.rint(foggy).clip(0, 255).astype(np.uint8)
+    return rounded(pixels * np.float32(dimmed) + (clouds * np.float32(255 * amount * dimmed))[..., None])
 
 
 def _clouds(height: int, width: int, roughness: float, rng: Generator) -> NDArray[np.float32]:
     """(H, W), 0 … 1, by midpoint displacement (Fournier, Fussell & Carpenter, CACM 25(6), 1982)."""
     octaves = min(_LARGEST_MAP.bit_length() - 1, (max(height, width) - 1).bit_length())
     clouds = np.zeros((2, 2), np.float32)
-    for octave in range(octaves + 1):
-        if octave:
-            clouds = _midpoints(clouds)
+    for octave in range(octaves):
+        clouds = _midpoints(clouds)
         clouds += rng.uniform(-1, 1, clouds.shape).astype(np.float32) * np.float32(roughness ** (-2 * octave))
     clouds = clouds[:-1, :-1] if octaves else clouds
     side = clouds.shape[0]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from typing import Final
 
 import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from tasks.corruptions.lengths import Pixels, scale_of
+from tasks.corruptions.pixels import Pixels, scale_of
+
+_LARGEST_BORDER: Final = 256
 
 
 def pixelate(pixels: Pixels, _: Generator, share: float) -> Pixels:
@@ -51,7 +54,9 @@ def rotation(pixels: Pixels, rng: Generator, degrees: float) -> Pixels:
 
 
 def _border(side: int, turned: float) -> int:
-    """Pixels to mirror beside a side that needs `turned` of them; never more than there are, or a long thin image would
-    need gigabytes. What lies beyond is black.
+    """Pixels to mirror beside a side of which the turned frame sees `turned`.
+
+    Bounded, or a line of 1 × 60,000 pixels would need gigabytes; what lies beyond is black.
     """
-    return min(side, max(0, int(np.ceil((turned - side) / 2))) + 1)
+    needed = max(0, int(np.ceil((turned - side) / 2))) + 1
+    return min(max(side, _LARGEST_BORDER), needed)

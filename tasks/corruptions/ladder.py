@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from darkroom.errors import WrongUse
 from tasks.corruptions import handling, light, noise, optics
 from tasks.corruptions.fog import fog
-from tasks.corruptions.lengths import Pixels
+from tasks.corruptions.pixels import LARGEST_SIDE, Pixels
 
 STRENGTHS: Final = (1, 2, 3, 4, 5)
 
@@ -95,7 +95,7 @@ LADDER: Final[tuple[Corruption, ...]] = (
         "zoom_blur",
         optics.zoom_blur,
         "largest enlargement",
-        ((1.1,), (1.15,), (1.2,), (1.24,), (1.3,)),
+        ((1.11,), (1.15,), (1.2,), (1.24,), (1.3,)),
         "ImageNet-C",
         "the part comes nearer during the exposure",
     ),
@@ -182,11 +182,11 @@ LADDER: Final[tuple[Corruption, ...]] = (
 )
 
 KINDS: Final[tuple[str, ...]] = tuple(one.name for one in LADDER)
-_BY_NAME: Final = {one.name: one for one in LADDER}
+_BY_NAME: Final[dict[str, Corruption]] = {one.name: one for one in LADDER}
 
 
 def corrupt(pixels: Pixels, kind: str, strength: int, seed: int, *, image: int = 0) -> Pixels:
-    """(H, W, 3) uint8 → the same, new and contiguous; H and W ≥ 1. The input is left as it is.
+    """(H, W, 3) uint8 → the same, new and contiguous; H and W are 1 … 65,500. The input is left as it is.
 
     The same answer for the same pixels, kind, strength, seed and image, in any order and process. Chance is drawn from
     (seed, image, kind): the five strengths of one image are the same accident, worse and worse.
@@ -200,12 +200,11 @@ def corrupt(pixels: Pixels, kind: str, strength: int, seed: int, *, image: int =
 
     Raises:
         WrongUse: another kind, strength or seed; the message names those there are.
-        ValueError: an array of another shape or type.
+        ValueError: an array of another shape or type, or a negative `image`.
 
     """
     corruption, parameters = _chosen(kind, strength, seed)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise ValueError(f"pixels must be uint8 of shape (H, W, 3), not {pixels.dtype} of {pixels.shape}")
+    _require_pixels(pixels)
     # The name and not its place: a kind that joins the ladder leaves the others as they are.
     rng = np.random.default_rng((seed, image, zlib.crc32(kind.encode())))
     return corruption.apply(np.ascontiguousarray(pixels), rng, *parameters)
@@ -217,12 +216,12 @@ def corrupt_batch(
     """(n, H, W, 3) uint8 → the same, new. Image i is `corrupt(images[i], …, image=ids[i])`, bit for bit.
 
     So it depends neither on the batch nor on its order, if `ids` (0 or more, one an image) go with the images; without
-    them it is the place in the batch. Raises as `corrupt`.
+    them it is the place in the batch. Raises as `corrupt`, and ValueError for more or fewer ids than images.
     """
     _chosen(kind, strength, seed)
-    corrupted = np.empty_like(images, order="C")
-    for row, image in enumerate(range(len(images)) if ids is None else ids):
-        corrupted[row] = corrupt(images[row], kind, strength, seed, image=image)
+    corrupted = np.empty(images.shape, np.uint8)
+    for one, image, into in zip(images, range(len(images)) if ids is None else ids, corrupted, strict=True):
+        into[:] = corrupt(one, kind, strength, seed, image=image)
     return corrupted
 
 
@@ -235,3 +234,11 @@ def _chosen(kind: str, strength: int, seed: int) -> tuple[Corruption, tuple[floa
         raise WrongUse("The seed of a corruption is negative.", expected="0 or more", found=seed)
     corruption = _BY_NAME[kind]
     return corruption, corruption.parameters[strength - 1]
+
+
+def _require_pixels(pixels: NDArray[np.uint8]) -> None:
+    shaped = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+    if not shaped or min(pixels.shape) < 1 or max(pixels.shape) > LARGEST_SIDE:
+        raise ValueError(
+            f"pixels must be uint8 (H, W, 3) with sides of 1 … {LARGEST_SIDE}, not {pixels.dtype} {pixels.shape}"
+        )

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from tasks.corruptions.lengths import Pixels
+from tasks.corruptions.pixels import Pixels, rounded
 
 _GAMMA: Final = 2.2
 _VALUES: Final = np.arange(256, dtype=np.float64)
@@ -27,7 +27,7 @@ def brightness(pixels: Pixels, _: Generator, more: float) -> Pixels:
     brighter = pixels * factor[..., None]
     black = value == 0  # no hue to keep
     brighter[black] = raised[black][:, None]
-    return np.rint(brighter).astype(np.uint8)
+    return rounded(brighter)
 
 
 def darkness(pixels: Pixels, _: Generator, stops: float) -> Pixels:
@@ -51,10 +51,10 @@ def colourfulness(pixels: Pixels, _: Generator, factor: float) -> Pixels:
     """The distance of each value from the pixel's luminance times the factor: 0 is grey, 1 as it was."""
     luminance = _LUMA[0] * pixels[..., 0] + _LUMA[1] * pixels[..., 1] + _LUMA[2] * pixels[..., 2]
     grey = luminance.astype(np.float32)[..., None]
-    return np.rint(grey + (pixels - grey) * np.float32(factor)).clip(0, 255).astype(np.uint8)
+    return rounded(grey + (pixels - grey) * np.float32(factor))
 
 
 def _mapped(pixels: Pixels, curves: list[NDArray[np.float64]]) -> Pixels:
     """Each channel through its curve of 256 values."""
-    table = np.rint(np.concatenate(curves)).clip(0, 255).astype(int)
+    table = rounded(np.concatenate(curves))
     return np.array(Image.fromarray(pixels).point(table.tolist()))

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.special import pdtr
 
-from tasks.corruptions.lengths import Pixels, scale_of
+from tasks.corruptions.pixels import Pixels, rounded, scale_of
 
 # The law of shot noise is tabulated at so many quantiles.
 _QUANTILE_BITS: Final = 12
@@ -23,13 +23,13 @@ _QUANTILE_BITS: Final = 12
 def gaussian_noise(pixels: Pixels, rng: Generator, deviation: float) -> Pixels:
     """Normal noise of that standard deviation (share of full scale), whatever the light: the sensor's electronics."""
     noise = _grown(rng.standard_normal(_grains(pixels), dtype=np.float32), pixels)
-    return _whole(pixels + noise * np.float32(255 * deviation))
+    return rounded(pixels + noise * np.float32(255 * deviation))
 
 
 def speckle_noise(pixels: Pixels, rng: Generator, deviation: float) -> Pixels:
     """Normal noise in proportion to the value: gain that differs from pixel to pixel, coherent light."""
     noise = _grown(rng.standard_normal(_grains(pixels), dtype=np.float32), pixels)
-    return _whole(pixels * (1 + noise * np.float32(deviation)))
+    return rounded(pixels * (1 + noise * np.float32(deviation)))
 
 
 def shot_noise(pixels: Pixels, rng: Generator, photons: float) -> Pixels:
@@ -75,10 +75,6 @@ def _shot_table(photons: float) -> Pixels:
     table = np.empty((256, quantiles.size), np.uint8)
     for value in range(256):
         law = pdtr(counts, value / 255 * photons)
-        table[value] = _whole(np.searchsorted(law, quantiles) * (255 / photons))
+        table[value] = rounded(np.searchsorted(law, quantiles) * (255 / photons))
     table.setflags(write=False)  # shared by all callers
     return table.ravel()
-
-
-def _whole(values: NDArray[Any]) -> Pixels:
-    return np.rint(values).clip(0, 255).astype(np.uint8)

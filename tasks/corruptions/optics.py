@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from tasks.corruptions.lengths import Pixels, scale_of
+from tasks.corruptions.pixels import Pixels, rounded, scale_of
 
 # A pixel of a kernel is sampled at so many points a side: a radius under one pixel is a weaker blur, not none.
 _SUBSAMPLES: Final = 16
@@ -38,7 +38,7 @@ def defocus_blur(pixels: Pixels, _: Generator, radius: float) -> Pixels:
     spectrum = scipy.fft.rfft2(planes, size) * scipy.fft.rfft2(disc, size)
     height, width = pixels.shape[:2]
     blurred = scipy.fft.irfft2(spectrum, size)[:, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
-    return np.ascontiguousarray(np.rint(blurred).clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
+    return np.ascontiguousarray(rounded(blurred).transpose(1, 2, 0))
 
 
 def motion_blur(pixels: Pixels, rng: Generator, radius: float, deviation: float) -> Pixels:
@@ -69,8 +69,8 @@ def motion_blur(pixels: Pixels, rng: Generator, radius: float, deviation: float)
 def zoom_blur(pixels: Pixels, _: Generator, largest: float) -> Pixels:
     """The mean of sixteen enlargements about the centre, from none to the largest: the part came nearer.
 
-    The factors are a geometric row, so that four halvings make the sixteen: the mean of the image and itself enlarged by
-    z, then of that and itself enlarged by z², z⁴, z⁸.
+    The factors are a geometric row, so that four means make the sixteen: of the image and itself enlarged by z, then of
+    that and itself enlarged by z², z⁴, z⁸.
     """
     height, width = pixels.shape[:2]
     step = largest ** (1 / (2**_ZOOM_DOUBLINGS - 1))
