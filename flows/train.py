@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from prefect import flow, get_run_logger, task
@@ -23,10 +22,12 @@ from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
 from tasks.goldens import Golden
 from tasks.machine import libraries
 from tasks.report.card import CardFacts, Rate, bundle_card, bundle_card_html
-from tasks.training import TrainedModel, train_model
+from tasks.training import TrainedModel, Work, train_model, work_folder
 
 # Seconds between lines of progress in the run's log.
 _LOG_EVERY = 5.0
+# Classes that the terminal names.
+_SHOWN = 30
 
 
 class Sealed(BaseModel):
@@ -55,8 +56,14 @@ class Sealed(BaseModel):
             f"{self.images['validation']} held out{left_out}.\n"
             f"Right on {self.validation_accuracy:.1%} of the held-out images ({low:.1%} – {high:.1%}), "
             f"on {self.training_accuracy:.1%} of those it was trained on.\n"
+            f"Classes, in the order of the outputs: {_listed(self.classes)}\n"
             f"Bundle  {self.path}\nCard    {self.path}/card.html"
         )
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    shown = ", ".join(classes[:_SHOWN])
+    return shown if len(classes) <= _SHOWN else f"{shown}, … ({len(classes)}; all of them in bundle.json)"
 
 
 @flow(name="train", flow_run_name="train {name}")
@@ -78,8 +85,8 @@ def train(
 
     """
     started = time.perf_counter()
-    with TemporaryDirectory(prefix="darkroom-train-") as work:
-        model = train_network(folder, recipe, Path(work))
+    with work_folder(models, folder, recipe) as work:
+        model = train_network(folder, recipe, work)
         measures = measure(model)
         knowledge = learn_what_is_normal(model, recipe.seed)
         goldens = choose_goldens(model.profile, folder)
@@ -90,10 +97,11 @@ def train(
 
 
 @task(name="train the network", cache_policy=NO_CACHE)
-def train_network(folder: Path, recipe: TrainingRecipe, work: Path) -> TrainedModel:
+def train_network(folder: Path, recipe: TrainingRecipe, work: Work) -> TrainedModel:
     """Scan, split, decode, fit; probabilities and embeddings of every image without augmentation."""
     log = get_run_logger()
-
+    if work.resumed:
+        log.info("A training that was interrupted goes on; what it had finished is in %s", work.folder)
     logged = 0.0
 
     def progress(stage: str, done: int, total: int, note: str) -> None:
@@ -103,7 +111,8 @@ def train_network(folder: Path, recipe: TrainingRecipe, work: Path) -> TrainedMo
             log.info("%s %d/%d %s", stage, done, total, note)
             logged = time.monotonic()
 
-    model = train_model(folder, recipe, work, progress)
+    model = train_model(folder, recipe, work.folder, progress)
+    log.info("Classes, in the order of the outputs: %s", ", ".join(model.classes))
     for one in model.left_out:
         log.warning("Left out: %s: %s", one.path, one.why)
     return model

@@ -71,7 +71,10 @@ def scan(folder: Path, group_by: GroupBy = "image", groups: Path | None = None) 
         raise DataFolderError(
             "There is no such training folder.", file=folder, expected="a folder that holds a folder a class"
         )
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise _unreadable_folder(error) from error
     _require_classification(folder, entries)
     classes = tuple(entry.name for entry in entries if entry.is_dir())
     files = [file for name in classes for file in _files_of(folder, name, group_by)]
@@ -172,8 +175,16 @@ def _files_of(folder: Path, label: str, group_by: GroupBy) -> list[LabelledFile]
 
 
 def _unreadable(error: OSError) -> None:
-    raise DataFolderError(
-        "A training folder cannot be read.", file=error.filename, found=error.strerror, todo="give this user the right"
+    raise _unreadable_folder(error) from error
+
+
+def _unreadable_folder(error: OSError) -> DataFolderError:
+    return DataFolderError(
+        "A training folder cannot be read.",
+        file=error.filename,
+        expected="the right to list it",
+        found=error.strerror,
+        todo="give this user the right, or take the folder out of the training folder",
     )
 
 

@@ -1,7 +1,9 @@
-"""The head and how it learns: on features computed once, on images end to end, and in a second phase."""
+"""The network and how it learns: a head on features computed once, on images end to end, and in a second phase."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,34 +14,18 @@ from numpy.typing import NDArray
 
 from darkroom.progress import Progress
 from darkroom.settings import HeadOptions, TrainingRecipe
-from tasks.preprocessing import Preprocessing, to_tensor
-from tasks.training.augmentation import augment, augmenter
+from darkroom.storage import LocalStorage
+from tasks.training.augmentation import augmenter
+from tasks.training.checkpoint import seeds
+from tasks.training.examples import BATCH, Changes, Examples
+from tasks.training.learning import Phase, Sources, forward, learn
+from tasks.training.rows import Rows
 
 EMBEDDING = "embedding"
 # Passes over the training images with other augmentation, each through the frozen backbone once: the head then learns
 # from their features. More passes gain little and cost a pass each.
 AUGMENTED_PASSES = 4
-_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Images of a split: `resized` (n, h, w, 3) on disk, the rows that count, and their labels as positions."""
-
-    resized: NDArray[Any]
-    rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    preprocessing: Preprocessing
-
-    def batches(self, size: int = _BATCH, steps: list[Any] | None = None) -> Iterator[NDArray[np.float32]]:
-        """Tensors in order, augmented where steps are given."""
-        for start in range(0, len(self.rows), size):
-            yield self.tensors(self.rows[start : start + size], steps)
-
-    def tensors(self, rows: NDArray[np.int64], steps: list[Any] | None = None) -> NDArray[np.float32]:
-        """(len(rows), h, w, 3), as the model sees them."""
-        resized = self.resized[np.sort(rows)][np.argsort(np.argsort(rows))]
-        return to_tensor(augment(resized, steps) if steps else resized, self.preprocessing.values)
+RECORD_SECONDS = 5.0
 
 
 @dataclass
@@ -70,61 +56,58 @@ def build_model(backbone: Any, classes: int, options: HeadOptions) -> Any:
 
 
 def fit(
-    model: Any, backbone: Any, train: Examples, held: Examples, recipe: TrainingRecipe, progress: Progress
+    model: Any, backbone: Any, train: Examples, held: Examples, recipe: TrainingRecipe, work: Path, progress: Progress
 ) -> History:
-    """Train in place; the weights of the best validation loss stay.
+    """Train in place; the weights of the best validation loss stay. `work` keeps what is finished.
 
     A backbone with weights is frozen: its features are computed once (a few times with augmentation), and only the head
     learns. A backbone without learns end to end. The optional second phase unfreezes the top of a frozen backbone, and
     BatchNorm keeps the statistics that it will use on single images.
     """
     history = History()
-    weights = _class_weights(train.labels) if recipe.head.class_weights else None
+
+    def told(phase: str, epochs: list[dict[str, float]]) -> None:
+        for logs in epochs:
+            history.add(phase, logs)
+
+    options = recipe.head
     if recipe.weights == "none":
-        _end_to_end(
-            model,
-            train,
-            held,
-            recipe,
-            recipe.head.learning_rate,
-            recipe.head.epochs,
-            weights,
-            history,
-            progress,
-            "learn",
-        )
-    else:
-        _head(model, backbone, train, held, recipe, weights, history, progress)
-        if recipe.fine_tune.layers:
-            _unfreeze(backbone, recipe.fine_tune.layers)
-            tune = recipe.fine_tune
-            _end_to_end(
-                model, train, held, recipe, tune.learning_rate, tune.epochs, weights, history, progress, "fine-tune"
-            )
+        phase = Phase("learn", options.epochs, options.learning_rate, options.batch_size, options.patience, recipe.seed)
+        told("learn", learn(model, phase, _images(train, held, recipe, phase), work, progress))
+        return history
+    backbone.trainable = False
+    phase = Phase("head", options.epochs, options.learning_rate, options.batch_size, options.patience, recipe.seed)
+    head, sources = _head(model, backbone, train, held, recipe, phase, work, progress)
+    told("head", learn(head, phase, sources, work, progress))
+    tune = recipe.fine_tune
+    if tune.layers:
+        _unfreeze(backbone, tune.layers)
+        phase = Phase("fine-tune", tune.epochs, tune.learning_rate, options.batch_size, options.patience, recipe.seed)
+        told("fine-tune", learn(model, phase, _images(train, held, recipe, phase), work, progress))
     return history
 
 
-def predict(model: Any, examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Probabilities (n, k) and embeddings (n, e), unaugmented, in batches."""
+def predict(
+    model: Any, examples: Examples, work: Path, progress: Progress
+) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
+    """Probabilities (n, k) and embeddings (n, e), unaugmented; embeddings stay in `work`."""
     import keras
 
     both = keras.Model(model.input, [model.output, model.get_layer(EMBEDDING).output])
-    outputs = [[np.asarray(part) for part in both.predict_on_batch(batch)] for batch in examples.batches()]
-    probabilities, embeddings = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
-    return probabilities, embeddings
+    tick = _counter("predict", len(examples.rows), "images", progress)
+    probabilities, embeddings = _computed(work, "predicted", both, examples, None, [np.float32, np.float16], tick)
+    return probabilities[:], embeddings.mapped()
 
 
-def features(backbone: Any, examples: Examples, steps: list[Any] | None, tick: Callable[[int], None]) -> Any:
-    """Pooled features (n, c) of a frozen backbone."""
-    import keras
-    from keras import layers
+def _images(train: Examples, held: Examples, recipe: TrainingRecipe, phase: Phase) -> Sources:
+    """Tensors of images, other ones in each epoch where there is augmentation."""
+    augment = augmenter(recipe.augmentation)
 
-    pooled = keras.Model(backbone.input, layers.GlobalAveragePooling2D()(backbone.output))
-    parts = []
-    for batch in examples.batches(steps=steps):
-        parts.append(np.asarray(pooled.predict_on_batch(batch)))
-        tick(len(batch))
-    return np.concatenate(parts)
+    def batches(epoch: int, order: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+        changes = None if augment is None else Changes(augment, recipe.seed, phase.name, epoch)
+        return train.batches(order, phase.batch_size, changes)
+
+    return Sources(batches, train.labels, held.batches, held.labels, _class_weights(train.labels, recipe.head))
 
 
 def _head(
@@ -133,114 +116,98 @@ def _head(
     train: Examples,
     held: Examples,
     recipe: TrainingRecipe,
-    weights: dict[int, float] | None,
-    history: History,
+    phase: Phase,
+    work: Path,
     progress: Progress,
-) -> None:
+) -> tuple[Any, Sources]:
+    """The layers on top as a model of its own, and the features that it learns from."""
     import keras
+    from keras import layers
 
-    backbone.trainable = False
-    steps = augmenter(recipe.augmentation, recipe.seed) if recipe.augmentation.active else None
-    passes = AUGMENTED_PASSES if steps else 0
-    total = len(train.rows) * (passes + 1) + len(held.rows)
+    augment = augmenter(recipe.augmentation)
+    passes = AUGMENTED_PASSES + 1 if augment else 1
+    tick = _counter("features", len(train.rows) * passes + len(held.rows), "images through the backbone", progress)
+    pooled = keras.Model(backbone.input, layers.GlobalAveragePooling2D()(backbone.output))
+    stores = []
+    for number in range(passes):
+        changes = Changes(augment, recipe.seed, "features", number) if augment and number else None
+        stores += _computed(work, f"features-{number}", pooled, train, changes, [np.float32], tick)
+    (store_held,) = _computed(work, "features-held", pooled, held, None, [np.float32], tick)
+    inputs = keras.Input(store_held.row_shape)
+    y = inputs
+    names = [layer.name for layer in model.layers]
+    for layer in model.layers[names.index(_pooling(model)) + 1 :]:
+        y = layer(y)
+
+    def batches(epoch: int, order: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+        # Every pass counts as a part of one epoch, so that an epoch is as many steps as images.
+        drawn = np.random.default_rng(seeds(phase.seed, "passes", epoch)).integers(passes, size=len(order))
+        for start in range(0, len(order), phase.batch_size):
+            part = order[start : start + phase.batch_size]
+            x = np.empty((len(part), *store_held.row_shape), np.float32)
+            for number in np.unique(drawn[part]):
+                x[drawn[part] == number] = stores[number][part[drawn[part] == number]]
+            yield x
+
+    def held_batches() -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(held.rows), 1024):
+            yield store_held[start : start + 1024]
+
+    weights = _class_weights(train.labels, recipe.head)
+    return keras.Model(inputs, y), Sources(batches, train.labels, held_batches, held.labels, weights)
+
+
+def _computed(
+    work: Path,
+    name: str,
+    model: Any,
+    examples: Examples,
+    changes: Changes | None,
+    dtypes: list[Any],
+    tick: Callable[[int], None],
+) -> list[Rows]:
+    """A model's outputs for all examples, on disk; goes on after the rows that an earlier process has finished."""
+    storage = LocalStorage(work.absolute())
+    record = storage.peek(f"{name}.json")
+    finished = 0 if record is None else int(json.loads(record)["rows"])
+    outputs = [tuple(output.shape[1:]) for output in model.outputs]
+    stores = [
+        Rows(work / f"{name}-{number}.rows", shape, dtype, finished)
+        for number, (shape, dtype) in enumerate(zip(outputs, dtypes, strict=True))
+    ]
+    tick(finished)
+    if finished == len(examples.rows):
+        return stores
+
+    def write() -> None:
+        for store in stores:
+            store.sync()
+        storage.write(f"{name}.json", json.dumps({"rows": len(stores[0])}).encode())
+
+    run = forward(model)
+    written = time.monotonic()
+    for batch in examples.batches(changes=changes, start=finished // BATCH):
+        answers = run(batch)
+        for store, answer in zip(stores, answers if isinstance(answers, list | tuple) else [answers], strict=True):
+            store.append(answer)
+        if time.monotonic() - written >= RECORD_SECONDS and len(stores[0]) < len(examples.rows):
+            write()
+            written = time.monotonic()
+        tick(len(batch))
+    write()
+    return stores
+
+
+def _counter(stage: str, total: int, note: str, progress: Progress) -> Callable[[int], None]:
     done = 0
 
     def tick(images: int) -> None:
         nonlocal done
         done += images
-        progress("features", done, total, "images through the backbone")
+        if images:
+            progress(stage, done, total, note)
 
-    x = [features(backbone, train, None, tick)] + [features(backbone, train, steps, tick) for _ in range(passes)]
-    x_held = features(backbone, held, None, tick)
-    inputs = keras.Input(x_held.shape[1:])
-    y = inputs
-    for layer in model.layers[[layer.name for layer in model.layers].index(_pooling(model)) + 1 :]:
-        y = layer(y)
-    head = keras.Model(inputs, y)
-    head.compile(
-        keras.optimizers.Adam(recipe.head.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
-    # Every pass counts as a part of one epoch, so that an epoch is as many steps as images.
-    rounds = np.random.default_rng(recipe.seed)
-    best = _Best(recipe.head.patience)
-    for epoch in range(recipe.head.epochs):
-        drawn = np.stack(x)[rounds.integers(len(x), size=len(train.rows)), np.arange(len(train.rows))]
-        fitted = head.fit(
-            drawn, train.labels, batch_size=recipe.head.batch_size, epochs=1, verbose=0,
-            class_weight=weights, validation_data=(x_held, held.labels),
-        )  # fmt: skip
-        logs = {name: float(values[-1]) for name, values in fitted.history.items()}
-        history.add("head", logs)
-        progress("head", epoch + 1, recipe.head.epochs, _told(logs))
-        if best.enough(logs["val_loss"], head):
-            break
-    best.restore(head)
-
-
-def _end_to_end(
-    model: Any,
-    train: Examples,
-    held: Examples,
-    recipe: TrainingRecipe,
-    learning_rate: float,
-    epochs: int,
-    weights: dict[int, float] | None,
-    history: History,
-    progress: Progress,
-    phase: str,
-) -> None:
-    import keras
-
-    steps = augmenter(recipe.augmentation, recipe.seed) if recipe.augmentation.active else None
-    model.compile(keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    random = np.random.default_rng(recipe.seed)
-    best = _Best(recipe.head.patience)
-    size = recipe.head.batch_size
-    for epoch in range(epochs):
-        order = random.permutation(len(train.rows))
-        for start in range(0, len(order), size):
-            part = order[start : start + size]
-            sample = None if weights is None else np.array([weights[label] for label in train.labels[part].tolist()])
-            logs = model.train_on_batch(
-                train.tensors(train.rows[part], steps), train.labels[part], sample_weight=sample, return_dict=True
-            )
-            progress(phase, epoch * len(order) + start + len(part), epochs * len(order), f"epoch {epoch + 1}")
-        logs = {name: float(value) for name, value in logs.items()} | _validated(model, held)
-        history.add(phase, logs)
-        progress(phase, (epoch + 1) * len(order), epochs * len(order), f"epoch {epoch + 1}: {_told(logs)}")
-        if best.enough(logs["val_loss"], model):
-            break
-    best.restore(model)
-
-
-def _validated(model: Any, held: Examples) -> dict[str, float]:
-    probabilities = np.concatenate([np.asarray(model.predict_on_batch(batch)) for batch in held.batches()])
-    own = np.clip(probabilities[np.arange(len(held.labels)), held.labels], 1e-7, 1)
-    return {
-        "val_loss": float(-np.log(own).mean()),
-        "val_accuracy": float((probabilities.argmax(axis=1) == held.labels).mean()),
-    }
-
-
-class _Best:
-    """Early stopping: the weights of the lowest validation loss, and when to give up hope for a lower one."""
-
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
-        self.loss = np.inf
-        self.waited = 0
-        self.weights: list[Any] | None = None
-
-    def enough(self, loss: float, model: Any) -> bool:
-        if loss < self.loss:
-            self.loss, self.waited, self.weights = loss, 0, model.get_weights()
-            return False
-        self.waited += 1
-        return self.waited >= self.patience
-
-    def restore(self, model: Any) -> None:
-        if self.weights is not None:
-            model.set_weights(self.weights)
+    return tick
 
 
 def _unfreeze(backbone: Any, layers: int) -> None:
@@ -258,13 +225,11 @@ def _pooling(model: Any) -> str:
     return str([layer.name for layer in model.layers if isinstance(layer, GlobalAveragePooling2D)][-1])
 
 
-def _class_weights(labels: NDArray[np.int64]) -> dict[int, float]:
-    counts = np.bincount(labels)
-    return {label: float(len(labels) / (len(counts) * max(count, 1))) for label, count in enumerate(counts)}
-
-
-def _told(logs: dict[str, float]) -> str:
-    return f"validation loss {logs['val_loss']:.3f}, accuracy {logs['val_accuracy']:.3f}"
+def _class_weights(labels: NDArray[np.int64], options: HeadOptions) -> NDArray[np.float32]:
+    """By class position; all 1 where rare classes are not weighed up."""
+    counts = np.maximum(np.bincount(labels), 1)
+    weights = len(labels) / (len(counts) * counts) if options.class_weights else np.ones(len(counts))
+    return np.asarray(weights, np.float32)
 
 
 def save(model: Any, path: Path) -> None:

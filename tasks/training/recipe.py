@@ -20,7 +20,8 @@ from tasks.preprocessing import Preprocessing
 from tasks.training import dataset as datasets
 from tasks.training.backbone import build_backbone, preprocessing_for
 from tasks.training.dataset import Dataset, Split
-from tasks.training.fit import EMBEDDING, Examples, build_model, fit, predict, save
+from tasks.training.examples import Examples
+from tasks.training.fit import EMBEDDING, build_model, fit, predict, save
 from tasks.training.pixels import LeftOut, Pixels, decode_all
 
 
@@ -39,29 +40,31 @@ class TrainedModel:
 
 
 def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Progress | None = None) -> TrainedModel:
-    """Train on a folder a class; `work` keeps the pixels and the saved model.
+    """Train on a folder a class; `work` keeps the pixels, what is finished, and the saved model.
 
+    Called again with the same `work` after it was stopped, it goes on; it must not be given another folder or recipe
+    (tasks.training.work). `model_path` and `embeddings` live in `work`.
     Raises: DataFolderError, UnsupportedModel, WrongUse for what cannot be trained on; TrainingFailed.
     """
     import_tensorflow()
     import keras
 
     say = progress or _silent
-    keras.utils.set_random_seed(recipe.seed)
     preprocessing = preprocessing_for(recipe)
     dataset = datasets.scan(folder, recipe.group_by, recipe.groups)
     pixels = decode_all(dataset, preprocessing, work, say)
     usable = Dataset(dataset.folder, pixels.files, dataset.classes, dataset.group_by)
     split = datasets.split(usable, recipe.validation_share, recipe.seed)
+    keras.utils.set_random_seed(recipe.seed)
     backbone = build_backbone(recipe)
     model = build_model(backbone, len(dataset.classes), recipe.head)
     labels = np.array([dataset.classes.index(file.label) for file in pixels.files])
     train, held = (_examples(pixels, labels, rows, preprocessing) for rows in (split.train, split.validation))
-    history = fit(model, backbone, train, held, recipe, say)
+    history = fit(model, backbone, train, held, recipe, work, say)
     model_path = work / "model.keras"
     save(model, model_path)
     whole = _examples(pixels, labels, tuple(range(len(labels))), preprocessing)
-    probabilities, embeddings = predict(model, whole)
+    probabilities, embeddings = predict(model, whole, work, say)
     if not np.isfinite(probabilities).all():
         raise TrainingFailed(
             "The training diverged: the model gives no numbers.",
@@ -73,7 +76,7 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
         classes=dataset.classes,
         embedding_layer=EMBEDDING,
         profile=_profile(pixels, split, dataset.classes, probabilities),
-        embeddings=embeddings.astype(np.float16),
+        embeddings=embeddings,
         history=history.epochs,
         left_out=pixels.left_out,
     )
@@ -123,9 +126,12 @@ def cross_validate(
                 _examples(pixels, labels, tuple(rest[list(rows)].tolist()), preprocessing)
                 for rows in (split.train, split.validation)
             )
-            fit(model, backbone, train, stop, recipe, say)
+            work = Path(place) / f"fold-{fold}"
+            work.mkdir()
+            fit(model, backbone, train, stop, recipe, work, say)
             out = np.flatnonzero(fold_of == fold)
-            probabilities[out] = predict(model, _examples(pixels, labels, tuple(out.tolist()), preprocessing))[0]
+            whole = _examples(pixels, labels, tuple(out.tolist()), preprocessing)
+            probabilities[out] = predict(model, whole, work, say)[0]
         return CrossValidated(probabilities, labels, groups, fold_of, dataset.classes, recipe.seed)
 
 
