@@ -50,7 +50,7 @@ class SplitComparison:
                 else ""
             )
             return f"Validation and training images do not differ in any of {len(tested)} measures beyond chance.{seen}"
-        names = [metric_in_words(row.family, row.metric) for row in moved.head(3).itertuples()]
+        names = [metric_in_words(str(row["family"]), str(row["metric"])) for row in moved.head(3).to_dict("records")]
         more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
         return (
             f"Validation images differ from training images in {', '.join(names)}{more}: "

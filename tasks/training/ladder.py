@@ -1,0 +1,61 @@
+"""How a network does on worse and worse images: held-out images through the corruption ladder and the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.progress import Progress
+from tasks.corruptions import KINDS, STRENGTHS, corrupt_batch
+from tasks.preprocessing import Preprocessing, to_tensor
+from tasks.training.rows import Rows
+
+_BATCH = 64
+
+# (n, h, w, 3) tensors → (n, …) outputs.
+Forward = Callable[[NDArray[np.float32]], Any]
+
+
+def climb(
+    forward: Forward,
+    resized: Rows,
+    rows: Sequence[int],
+    preprocessing: Preprocessing,
+    seed: int,
+    progress: Progress,
+    kinds: Sequence[str] = KINDS,
+) -> NDArray[np.float32]:
+    """Outputs (kinds, strengths, images, …) for some rows of `resized` (h, w, 3), 0 … 255, in the order of `rows`.
+
+    Images are corrupted at the model's own size, after geometry: one stage for all, because a corruption of the large
+    photo is half undone by making it small. Pixels between whole numbers are rounded first.
+    """
+    found: list[list[NDArray[Any]]] = []
+    done, total = 0, len(kinds) * len(STRENGTHS) * len(rows)
+    for kind in kinds:
+        strengths = []
+        for strength in STRENGTHS:
+            parts = []
+            for start in range(0, len(rows), _BATCH):
+                part = np.asarray(rows[start : start + _BATCH], np.int64)
+                worse = corrupt_batch(_whole(resized[part]), kind, strength, seed, ids=part.tolist())
+                parts.append(np.asarray(forward(to_tensor(worse, preprocessing.values)), np.float32))
+                done += len(part)
+                progress("ladder", done, total, f"{kind} {strength}")
+            strengths.append(np.concatenate(parts))
+        found.append(strengths)
+    return np.array(found)
+
+
+def some_of(rows: Sequence[int], most: int, seed: int) -> list[int]:
+    """At most so many of the rows, drawn by seed, in order."""
+    if len(rows) <= most:
+        return list(rows)
+    return sorted(np.random.default_rng([seed, most]).choice(np.asarray(rows), most, replace=False).tolist())
+
+
+def _whole(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)
