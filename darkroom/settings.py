@@ -72,17 +72,34 @@ class AugmentationOptions(_Form):
     fill_mode: Literal["nearest", "reflect", "wrap", "constant"] = Field(
         default="nearest", description="What fills the border that a shift uncovers."
     )
+    degraded_share: float = Field(
+        default=1 / 3, ge=0, le=1, description="Share of the images that a worse camera takes: the five below. 0: none."
+    )
+    exposure: float = Field(default=1.5, ge=0, le=5, description="At most so many stops darker, half as many brighter.")
+    contrast: float = Field(default=2.0, ge=0, le=5, description="At most so many stops flatter.")
+    colour: float = Field(
+        default=0.4, ge=0, le=2, description="Each channel by at most so many stops; from grey to twice the colour."
+    )
+    blur: float = Field(default=3.0, ge=0, le=10, description="At most this standard deviation, in pixels of 224.")
+    noise: float = Field(default=0.2, ge=0, le=1, description="At most this standard deviation, as a share of white.")
 
     @classmethod
     def none(cls) -> Self:
         """Nothing changes."""
-        return cls(rotation=0, width_shift=0, height_shift=0, shear=0, zoom=0, horizontal_flip=False, brightness=0)
+        off = dict.fromkeys(("rotation", "width_shift", "height_shift", "shear", "zoom", "brightness"), 0.0)
+        return cls(**off, horizontal_flip=False, degraded_share=0)
 
     @property
     def active(self) -> bool:
         """Whether anything changes at all."""
         amounts = (self.rotation, self.width_shift, self.height_shift, self.shear, self.zoom, self.brightness)
-        return any(amounts) or self.horizontal_flip or self.vertical_flip
+        return any(amounts) or self.horizontal_flip or self.vertical_flip or self.degrades
+
+    @property
+    def degrades(self) -> bool:
+        """Whether some images are made worse."""
+        amounts = (self.exposure, self.contrast, self.colour, self.blur, self.noise)
+        return self.degraded_share > 0 and any(amounts)
 
 
 class HeadOptions(_Form):
@@ -90,12 +107,12 @@ class HeadOptions(_Form):
 
     dense_units: int = Field(default=256, ge=0, le=8192, description="Width of the dense layer; 0: none.")
     l2: float = Field(default=1e-3, ge=0, description="L2 on the dense layer's weights.")
-    dropout: float = Field(default=0.5, ge=0, lt=1, description="Dropout before the softmax.")
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout before the softmax.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Adam's.")
     batch_size: int = Field(default=32, ge=1, le=4096, description="Images a step.")
-    epochs: int = Field(default=40, ge=1, le=1000, description="At most; early stopping usually ends sooner.")
+    epochs: int = Field(default=100, ge=1, le=1000, description="At most; early stopping usually ends sooner.")
     patience: int = Field(
-        default=6, ge=1, le=1000, description="Epochs without a better validation loss before stopping."
+        default=12, ge=1, le=1000, description="Epochs without a better validation loss before stopping."
     )
     class_weights: bool = Field(default=True, description="Weigh rare classes up.")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from darkroom.settings import AugmentationOptions
 from tasks.machine import import_tensorflow
+from tasks.training.degrading import degraded
 
 # (n, h, w, 3) float32 tensor 0 … 255 and a seed, an int32 tensor (2,) → the same, changed. Compiled: no Python state.
 Step = Callable[[Any, Any], Any]
@@ -28,6 +29,8 @@ def augmenter(options: AugmentationOptions) -> Augment | None:
         steps.append(_moved(options))
     if options.brightness:
         steps.append(_brighter(options.brightness))
+    if options.degrades:
+        steps.append(degraded(options))
     return _compiled(steps) if steps else None
 
 

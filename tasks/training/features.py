@@ -22,7 +22,7 @@ from tasks.training.rows import Rows
 
 # Passes over the training images with other augmentation, each through the frozen backbone once: the head then learns
 # from their features. More passes gain little and cost a pass each.
-AUGMENTED_PASSES = 4
+AUGMENTED_PASSES = 6
 RECORD_SECONDS = 5.0
 _HELD_BATCH = 1024
 
