@@ -122,6 +122,7 @@ def test_a_night_killed_at_any_call_that_changes_the_disk_is_whole_after_the_nex
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("scenario", ["plain", "contended"])
 def test_a_night_killed_at_every_call_that_changes_the_disk_is_whole_after_the_next(
     tmp_path: Path, scenario: str

@@ -167,6 +167,29 @@ def test_augmentation_changes_images_while_training_only(labelled: Path) -> None
     assert augmenter(AugmentationOptions.none()) is None
 
 
+DEGRADED = ("exposure", "contrast", "colour", "blur", "noise")
+
+
+@pytest.mark.parametrize("harm", DEGRADED)
+def test_a_worse_camera_harms_the_share_of_images_that_was_asked_for_and_no_other(harm: str) -> None:
+    images = np.stack([np.asarray(tiny.drawn(number, (48, 32))) for number in range(64)])
+    off = dict.fromkeys(DEGRADED, 0.0) | {harm: AugmentationOptions.model_fields[harm].default}
+    options = AugmentationOptions.none().model_copy(update={"degraded_share": 0.5, **off})
+    augment = augmenter(options)
+    assert augment is not None
+    changed = (np.abs(augment(images, (3, 4)) - images) > 1e-3).any(axis=(1, 2, 3))
+    # Half of the images, and of these half are hit by one harm: 16 of 64, three standard deviations are 10.
+    assert 6 <= changed.sum() <= 26
+
+
+def test_a_batch_of_one_can_be_augmented_whether_it_is_degraded_or_not() -> None:
+    augment = augmenter(AugmentationOptions())
+    assert augment is not None
+    image = np.asarray(tiny.drawn(1, (48, 32)))[np.newaxis]
+    for number in range(8):
+        assert augment(image, (number, 0)).shape == image.shape
+
+
 @pytest.mark.parametrize("fill_mode", ["nearest", "reflect", "wrap", "constant"])
 def test_a_shift_is_filled_as_asked(fill_mode: str) -> None:
     options = AugmentationOptions.none().model_copy(update={"width_shift": 0.4, "fill_mode": fill_mode})

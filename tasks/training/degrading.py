@@ -37,6 +37,10 @@ def degraded(options: AugmentationOptions) -> Callable[[Any, Any], Any]:
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 2 * len(harms) + 1))
         # Only those that are chosen are worked on: two thirds of the time is not spent.
         places = tf.where(tf.random.stateless_uniform(tf.shape(images)[:1], seeds[-1]) < options.degraded_share)
+        # None at all is rare, and more than a convolution can bear.
+        return tf.cond(tf.size(places) > 0, lambda: made_worse(images, places, seeds), lambda: images)
+
+    def made_worse(images: Any, places: Any, seeds: list[Any]) -> Any:
         worse = tf.gather_nd(images, places)
         for harm, own, which in zip(harms, seeds[:-1:2], seeds[1::2], strict=True):
             hit = _uniform(worse, which, 0.0, 1.0) < _EACH
