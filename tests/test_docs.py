@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,3 +68,35 @@ def test_every_word_of_a_verdict_is_documented(word: str) -> None:
 def test_every_link_between_documents_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def _commands() -> dict[str, Any]:
+    import typer.main
+
+    from darkroom.cli import app
+
+    group: Any = typer.main.get_command(app)
+    return dict(group.commands)
+
+
+def _documented() -> list[tuple[str, str]]:
+    """(page, line) of every darkroom command in a block of shell."""
+    found = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                found += [(page.name, part.strip()) for part in line.split("&&") if "darkroom " in part.split("#")[0]]
+    return [(page, line) for page, line in found if re.match(r"(\S*/)?darkroom ", line)]
+
+
+@pytest.mark.parametrize(("page", "line"), _documented(), ids=lambda text: text[:60])
+def test_every_command_in_the_documents_is_one_that_the_command_line_takes(page: str, line: str) -> None:
+    _, name, *arguments = shlex.split(line, comments=True)
+    command = _commands()[name]
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word.split("=")[0] for word in arguments if word.startswith("--")} <= options, f"{page}: {line}"
+
+
+def test_every_command_is_in_a_document() -> None:
+    told = "\n".join([*DOCS.values(), (ROOT / "README.md").read_text()])
+    assert [name for name in _commands() if f"darkroom {name}" not in told] == []

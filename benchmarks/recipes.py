@@ -1,0 +1,49 @@
+"""What the remedies are worth on trashnet, and whether the default recipe is the one that wins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from benchmarks.harness import Measured, Row
+from benchmarks.night import data, work
+from darkroom.settings import TrainingRecipe
+from expectations.remedies import Worth
+
+SEEDS = range(5)
+
+
+def ablation() -> Mapping[str, Measured]:
+    """The default recipe on the small backbone, with and without each remedy, five seeds: the ladder of corruptions."""
+    from flows.repeating import try_remedies
+    from tasks.training.remedies import RECIPE
+    from tasks.training.repeats import Repeats
+
+    recipe = TrainingRecipe(weights=str(data() / "backbones" / "mobilenet_v2_0.35_224_no_top.keras"))
+    place = work() / "ablation"
+    place.mkdir()
+    repeats = Repeats(data() / "trashnet", recipe, place, lambda *_: None)
+    found = {one.remedy: one for one in try_remedies(repeats, recipe, SEEDS, place / "outcomes")}
+    table = "; ".join(_line(one) for one in found.values())
+    own = found[RECIPE]
+    return {
+        "ablation_seeds": Measured(own.seeds, table, [asdict(one) for one in found.values()], list(SEEDS)),
+        "ladder_gain_of_the_recipe": Measured(
+            own.difference.mean,
+            f"over plain, 95 % interval {own.difference.low:+.3f} to {own.difference.high:+.3f}; clean accuracy "
+            f"{own.accuracy_difference.mean:+.3f} ({own.accuracy_difference.low:+.3f} to "
+            f"{own.accuracy_difference.high:+.3f})",
+            [asdict(own)],
+            list(SEEDS),
+        ),
+    }
+
+
+def _line(one: Worth) -> str:
+    return (
+        f"{one.remedy}: accuracy {one.accuracy.mean:.3f}, gap {one.gap.mean:.3f}, calibration error "
+        f"{one.calibration_error.mean:.3f}, ladder {one.ladder.mean:.3f}"
+    )
+
+
+ROWS: Mapping[str, Row] = {"ablation": ablation}
