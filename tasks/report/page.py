@@ -70,9 +70,14 @@ def page_html(page: NightPage) -> str:
     """The page as text, at most LARGEST_PAGE bytes: where there are too many pictures, the least suspect go first."""
     words = _words(page)
     template = environment().get_template("night.html.j2")
+    return fitted(lambda room: template.render(words, sheets=contact_sheets(page, room=room)))
+
+
+def fitted(render: Callable[[int], str]) -> str:
+    """`render` with as many characters of pictures as keep the page under LARGEST_PAGE bytes."""
     room = _ROOM_FOR_PICTURES
     while True:
-        html = template.render(words, sheets=contact_sheets(page, room=room))
+        html = render(room)
         excess = len(html.encode("utf-8")) - LARGEST_PAGE
         if excess <= 0 or room == 0:
             return html
@@ -103,6 +108,7 @@ def environment() -> Environment:
         "p": view.p_value,
         "share": view.share,
         "percent": lambda value: f"{value:.1%}",
+        "points": view.points,
         "css_share": lambda value: f"{100 * value:.2f}%",
         "effect": view.effect,
         "shift": _shift_css,
