@@ -22,8 +22,10 @@ _MOST_LEFT_OUT: Final = 20
 
 def bundle_card(facts: CardFacts) -> str:
     """The card as Markdown: what was not measured is left out, or said in a line; at most one chart, four pictures."""
+    caution = words.caution(facts)
     parts = [
         f"# {in_markdown(facts.name)}: {in_markdown(words.headline(facts))}",
+        "" if caution is None else f"**{in_markdown(caution[0].capitalize())}.** {in_markdown(caution[1])}",
         f"Sealed {facts.created_at:%Y-%m-%d %H:%M} {facts.created_at.tzname()}.",
         "## Accuracy",
         *_accuracy(facts),
@@ -53,7 +55,7 @@ def _accuracy(facts: CardFacts) -> list[str]:
         rows.append(["validation, without what flatters it", str(honesty.restated)])
     parts = [_table(["split", "accuracy (95 % interval)"], rows), in_markdown(words.accuracy_sentence(facts))]
     if honesty is None:
-        parts.append(in_markdown(f"{words.split_sentence(facts)} {words.NOT_AUDITED}"))
+        parts.append(in_markdown(words.split_sentence(facts)))
     else:
         parts += [
             in_markdown(honesty.sentence),
@@ -98,7 +100,7 @@ def _confusion(facts: CardFacts) -> list[str]:
 def _pictures(facts: CardFacts) -> str:
     """One picture a pair, as a table, because a table keeps each picture beside what is said of it."""
     rows: list[str] = []
-    for pair in confused_frames(facts.confused, _ROOM_FOR_PICTURES):
+    for pair in confused_frames(facts.confused, _ROOM_FOR_PICTURES).pairs:
         one = next((frame for frame in pair.frames if frame.picture is not None), None)
         if one is not None and len(rows) < _PICTURES:
             said = " | ".join(

@@ -30,6 +30,14 @@ class ConfusedFrames:
 
 
 @dataclass(frozen=True)
+class ConfusedSheet:
+    """The pairs that are shown, and how many of their pictures did not fit."""
+
+    pairs: tuple[ConfusedFrames, ...]
+    without_picture: int
+
+
+@dataclass(frozen=True)
 class RemedyRow:
     """One remedy, and where its dot and interval sit in the strip, in percent of its width."""
 
@@ -45,22 +53,28 @@ def bundle_card_html(facts: CardFacts) -> str:
     return fitted(lambda room: template.render(told, confused=confused_frames(facts.confused, room)))
 
 
-def confused_frames(confused: Sequence[Confused], room: int) -> list[ConfusedFrames]:
-    """At most six pairs of four pictures, and `room` characters of pictures in all."""
-    shown = []
-    pictures = {
-        f"{pair}.{place}": jpeg
-        for pair, one in enumerate(confused[:MOST_PAIRS])
-        for place, (_, _, jpeg) in enumerate(one.pictures[:MOST_PICTURES])
+def confused_frames(confused: Sequence[Confused], room: int) -> ConfusedSheet:
+    """At most six pairs of four pictures, and `room` characters of pictures in all.
+
+    Every pair takes its first picture before any takes its second.
+    """
+    pairs = confused[:MOST_PAIRS]
+    told = {
+        (place, pair): Frame(f"{pair}.{place}", path, (), one.predicted, confidence)
+        for pair, one in enumerate(pairs)
+        for place, (path, confidence, _) in enumerate(one.pictures[:MOST_PICTURES])
     }
-    film = Film(pictures, room)
-    for pair, one in enumerate(confused[:MOST_PAIRS]):
-        frames = tuple(
-            film.develop(Frame(f"{pair}.{place}", path, (), one.predicted, confidence))
-            for place, (path, confidence, _) in enumerate(one.pictures[:MOST_PICTURES])
-        )
-        shown.append(ConfusedFrames(one.true, one.predicted, one.n, frames))
-    return shown
+    film = Film({frame.content_id: pairs[pair].pictures[place][2] for (place, pair), frame in told.items()}, room)
+    developed = {key: film.develop(told[key]) for key in sorted(told)}
+    return ConfusedSheet(
+        tuple(
+            ConfusedFrames(
+                one.true, one.predicted, one.n, tuple(frame for (_, of), frame in developed.items() if of == pair)
+            )
+            for pair, one in enumerate(pairs)
+        ),
+        film.refused,
+    )
 
 
 def settings(facts: CardFacts) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -92,9 +106,9 @@ def _words(facts: CardFacts) -> dict[str, Any]:
         "facts": facts,
         "splits": list(facts.images),
         "headline": words.headline(facts),
+        "caution": words.caution(facts),
         "accent": "warn" if words.flattered(facts) else "empty",
         "accuracy_sentence": words.accuracy_sentence(facts),
-        "not_audited": words.NOT_AUDITED,
         "honesty_findings": words.honesty_findings(facts),
         "figures": weak_spots.class_figures(facts),
         "opens_classes": len(facts.classes) <= _MOST_OPEN_CLASSES,
@@ -104,7 +118,7 @@ def _words(facts: CardFacts) -> dict[str, Any]:
         "lost": lambda value: _lost(value, 0.0 if facts.ladder is None else facts.ladder.clean.value),
         "confusions": weak_spots.commonest_confusions(facts),
         "shows_table": len(facts.classes) <= LARGEST_CONFUSION,
-        "largest": max((max(row, default=0) for row in facts.confusion), default=0) or 1,
+        "row_sums": [sum(row) or 1 for row in facts.confusion],
         "heat": _HEAT,
         "calibration_sentence": words.calibration_sentence(facts),
         "remedies": remedy_rows(facts.remedies),

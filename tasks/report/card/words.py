@@ -10,7 +10,7 @@ from tasks.report import view
 from tasks.report.card.facts import CardFacts, Interval, LearningPoint, Remedy
 from tasks.report.view import named
 
-NOT_AUDITED: Final = "Near-duplicates across the split and doubtful labels were not looked for."
+_NOT_AUDITED: Final = "Near-duplicates across the split and doubtful labels were not looked for."
 _WORTH_SAYING: Final = 0.005  # half a point: a restated accuracy nearer than that is the stated one
 
 
@@ -19,11 +19,16 @@ def headline(facts: CardFacts) -> str:
     honest = facts.honest
     if honest is None or not honest.n:
         return "How often it is right was not measured: no image was held out"
-    said = f"Right on {honest.value:.1%} of images it had not seen ({honest.low:.1%} to {honest.high:.1%})"
-    stated = facts.honesty.stated if facts.honesty is not None else honest
-    if abs(stated.value - honest.value) < _WORTH_SAYING:
-        return said
-    return f"{said}; validation as it was split says {stated.value:.1%}"
+    return f"Right on {honest.value:.1%} of images it had not seen ({honest.low:.1%} to {honest.high:.1%})"
+
+
+def caution(facts: CardFacts) -> tuple[str, str] | None:
+    """What to know beside the headline, as a stamp and a sentence; nothing where an audit found the accuracy true."""
+    if facts.honesty is None:
+        return "not audited", _NOT_AUDITED
+    if flattered(facts):
+        return "flattered", f"Validation as it was split says {facts.honesty.stated.value:.1%}."
+    return None
 
 
 def flattered(facts: CardFacts) -> bool:
