@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -126,6 +127,11 @@ def page() -> str:
     return bundle_card_html(full())
 
 
+@pytest.fixture(scope="module")
+def markdown() -> str:
+    return bundle_card(full())
+
+
 def test_the_card_says_data_recipe_accuracy_and_limits() -> None:
     markdown = bundle_card(card())
     for said in (
@@ -156,6 +162,11 @@ def test_the_card_says_data_recipe_accuracy_and_limits() -> None:
             card(honesty=Honesty("…", Rate.of(145, 165))),
             "Right on 87.9% of images it had not seen (82.0% to 92.0%)",
             id="audited, nothing found",
+        ),
+        pytest.param(
+            card(honesty=Honesty("…", Rate.of(145, 165), Rate.of(0, 0))),
+            "Right on 87.9% of images it had not seen (82.0% to 92.0%)",
+            id="nothing left to restate it on",
         ),
         pytest.param(
             card(accuracy={"validation": Rate.of(0, 0)}),
@@ -330,6 +341,21 @@ def test_the_last_step_of_the_learning_curve_is_held_against_its_interval(
     assert "255 training images to 510" in bundle_card(card(learning_curve=curve))
 
 
+def test_a_single_training_has_no_interval_and_tells_nothing_from_chance() -> None:
+    once = Interval(0.8, math.nan, math.nan)
+    facts = card(
+        remedies=(
+            remedy("plain", None, accuracy=once, ladder=0.6),
+            remedy("L2", Interval(0.04, math.nan, math.nan), gap=once, calibration_error=once, seeds=1),
+        ),
+        learning_curve=(LearningPoint(0.5, 255, Interval(0.7, math.nan, math.nan)), LearningPoint(1.0, 510, once)),
+    )
+    assert "L2 is not told from chance" in bundle_card(facts)
+    assert "whether more images help is not told" in bundle_card(facts)
+    for shown in (bundle_card_html(facts), re.sub(r"base64,[\w+/=]+", "", bundle_card(facts))):
+        assert not re.search(r"\bnan\b", shown)
+
+
 def test_one_point_is_no_learning_curve() -> None:
     alone = card(learning_curve=(LearningPoint(1.0, 510, around(0.8)),))
     assert "tells nothing" in bundle_card(alone)
@@ -472,8 +498,8 @@ def test_a_screen_reader_finds_its_way(page: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_no_text_from_a_file_becomes_markup_on_the_card(text: str) -> None:
-    calm, hostile = (Outline(bundle_card_html(full(name))) for name in ("calm", text))
+def test_no_text_from_a_file_becomes_markup_on_the_card(page: str, text: str) -> None:
+    calm, hostile = Outline(page), Outline(bundle_card_html(full(text)))
     names = ("src", "href", "style", "class", "id")
     assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in calm.elements]
     for (_, found), (_, expected) in zip(hostile.elements, calm.elements, strict=True):
@@ -483,8 +509,8 @@ def test_no_text_from_a_file_becomes_markup_on_the_card(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_no_text_from_a_file_becomes_markup_in_the_markdown(text: str) -> None:
-    assert_stays_text(bundle_card(full("calm")), bundle_card(full(text)))
+def test_no_text_from_a_file_becomes_markup_in_the_markdown(markdown: str, text: str) -> None:
+    assert_stays_text(markdown, bundle_card(full(text)))
 
 
 def confused(pairs: int, size: tuple[int, int]) -> tuple[Confused, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -107,7 +108,7 @@ def environment() -> Environment:
         "number": view.number,
         "p": view.p_value,
         "share": view.share,
-        "percent": lambda value: f"{value:.1%}",
+        "percent": lambda value: f"{value:.1%}" if math.isfinite(value) else "–",
         "points": view.points,
         "css_share": lambda value: f"{100 * value:.2f}%",
         "effect": view.effect,

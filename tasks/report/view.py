@@ -256,6 +256,8 @@ def share(value: float | None) -> str:
 
 def points(value: float) -> str:
     """A share, or a difference of shares, in points: one decimal, a true minus, and no minus before zero."""
+    if not math.isfinite(value):
+        return "–"
     shown = f"{100 * value:.1f}".replace("-", "−")
     return "0.0" if shown == "−0.0" else shown
 

@@ -69,13 +69,17 @@ def curve_charts(facts: CardFacts) -> list[Chart]:
 
 def learning_chart(sizes: Sequence[LearningPoint]) -> Chart:
     """Accuracy with its interval by the number of training images, from none to the most."""
-    bottom, top = _range([end for one in sizes for end in (one.accuracy.low, one.accuracy.high)])
+    bottom, top = _range(
+        [one.accuracy.mean for one in sizes]
+        + [end for one in sizes if one.accuracy.known for end in (one.accuracy.low, one.accuracy.high)]
+    )
     most = max(one.images for one in sizes) or 1
     places = [0.97 * one.images / most for one in sizes]
     dots = [(x, _scaled(one.accuracy.mean, bottom, top)) for x, one in zip(places, sizes, strict=True)]
     bars = [
         [(x, _scaled(one.accuracy.low, bottom, top)), (x, _scaled(one.accuracy.high, bottom, top))]
         for x, one in zip(places, sizes, strict=True)
+        if one.accuracy.known
     ]
     paths = [_path("validation", [dots]), _path("bar", bars), _path("dot validation", [[dot, dot] for dot in dots])]
     return Chart("accuracy", _svg(paths), top, bottom)

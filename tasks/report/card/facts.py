@@ -40,7 +40,10 @@ class Rate:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, over seeds or resamples, with its 95 % interval; in the unit of what it belongs to."""
+    """A mean, over seeds or resamples, with its 95 % interval; in the unit of what it belongs to.
+
+    A single training has no interval: `low` and `high` are NaN then, and nothing is told from chance.
+    """
 
     mean: float
     low: float
@@ -50,6 +53,11 @@ class Interval:
     def sign(self) -> int:
         """1 where the whole interval is above zero, −1 where it is below, 0 where it is not told from chance."""
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval at all."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 @dataclass(frozen=True)
@@ -208,5 +216,6 @@ class CardFacts:
     def honest(self) -> Rate | None:
         """The accuracy to believe: restated where an audit restated it, else that of the validation images."""
         if self.honesty is not None:
-            return self.honesty.restated or self.honesty.stated
+            restated = self.honesty.restated
+            return restated if restated is not None and restated.n else self.honesty.stated
         return self.accuracy.get("validation")

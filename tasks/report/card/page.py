@@ -142,7 +142,8 @@ def _words(facts: CardFacts) -> dict[str, Any]:
 
 def remedy_rows(remedies: Sequence[Remedy]) -> list[RemedyRow]:
     """Remedies with their place in a strip that spans all intervals and zero."""
-    ends = [end for one in remedies if one.difference for end in (one.difference.low, one.difference.high)]
+    known = [one.difference for one in remedies if one.difference is not None and one.difference.known]
+    ends = [end for one in known for end in (one.low, one.high)]
     low, high = min([0.0, *ends]), max([0.0, *ends])
     span = (high - low) or 1.0
 
@@ -152,7 +153,7 @@ def remedy_rows(remedies: Sequence[Remedy]) -> list[RemedyRow]:
     rows = []
     for one in remedies:
         css = None
-        if one.difference is not None:
+        if one.difference is not None and one.difference.known:
             left, right = place(one.difference.low), place(one.difference.high)
             css = f"--z:{place(0):.1f}%;--l:{left:.1f}%;--w:{right - left:.1f}%;--m:{place(one.difference.mean):.1f}%"
         sign = 0 if one.difference is None else one.difference.sign

@@ -186,6 +186,8 @@ def goldens_sentence(facts: CardFacts) -> str:
 def points(interval: Interval, *, turned: bool = False) -> str:
     """Shares as points: `4.1 points (2.2 to 6.0)`; turned where a loss is told as a positive number."""
     mean, low, high = interval.mean, interval.low, interval.high
+    if not interval.known:
+        return f"{view.points(-mean if turned else mean)} points"
     if turned:
         mean, low, high = -mean, -high, -low
     return f"{view.points(mean)} points ({view.points(low)} to {view.points(high)})"
