@@ -1,4 +1,4 @@
-"""The page, the artifact, the terminal and the card: everything is told, and nothing from a file is believed."""
+"""The page, the artifact and the terminal: everything is told, and nothing from a file is believed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 from PIL import Image
 from rich.console import Console
 
@@ -24,58 +22,13 @@ from darkroom.reasons import NightVerdict, Reason
 from darkroom.schemas import DRIFT, NUMERIC_PROPERTIES, PREDICTIONS, QUARANTINE
 from darkroom.summary import Counts, ExpectationResult, Finding, NightSummary, Severity
 from tasks.report.artifact import night_artifact
-from tasks.report.card import CardFacts, Rate, bundle_card, bundle_card_html
 from tasks.report.charts import histogram_svg, night_chart
 from tasks.report.night_page import Histogram, NightPage
 from tasks.report.page import LARGEST_PAGE, page_html, write_page
 from tasks.report.terminal import print_night, print_predictions
 from tasks.report.untrusted import in_markdown, visible
 from tasks.report.view import class_shares, drift_lines, drift_sentence
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-SVG_LEAVES = {"path"}
-
-
-class Outline(HTMLParser):
-    """Elements, their attributes, the text; and whether every element is closed where it was opened."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"<{tag}> states an attribute twice"
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in VOID | SVG_LEAVES
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-        self.text += "" if tag in ("b", "bdi", "span", "code", "strong", "time") else "\n"
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def jpeg(seed: int, size: tuple[int, int] = (120, 90), quality: int = 80) -> bytes:
-    noise = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(noise).save(out, "JPEG", quality=quality)
-    return out.getvalue()
+from tests.shown import HOSTILE, Outline, assert_harmless, assert_stays_text, jpeg, kinds_of_tokens
 
 
 def prediction(number: int, **changes: object) -> dict[str, object]:
@@ -208,28 +161,6 @@ def empty_night() -> NightPage:
     )
 
 
-HOSTILE = {
-    "script": "<script>alert(1)</script>",
-    "attribute": '"><img src=x onerror=alert(1)>',
-    "single quote": "' onmouseover='alert(1)",
-    "bidi override": "gpj.\u202eexe.jpg",
-    "newline": "a\n\n# heading\n| b |",
-    "markdown link": "[click](https://evil.example/x)",
-    "markdown picture": "![x](https://evil.example/x.png)",
-    "bare address": "see https://evil.example/x and www.evil.example and me@evil.example",
-    "code": "`a` **b** ~~c~~ _d_",
-    "table": "a | b | c",
-    "template": "{{ 7 * 7 }} {% raw %}",
-    "terminal": "\x1b]0;title\x07\x1b[2J\x1b[31mred\r\x9b31m",
-    "rich markup": "[bold red]x[/] :skull: [link=https://evil.example]y[/link]",
-    "surrogate": "broken-\udcff.jpg",
-    "math": "$\\frac{1}{0}$",
-    "other scripts": "螺母 \U0001f529 שלום",
-    "close style": "</style></svg></title><base href=https://evil.example>",
-    "very long": "x" * 20_000,
-}
-
-
 def hostile_night(text: str) -> NightPage:
     """A night in which every text that comes from files or from people is `text`."""
     return night(
@@ -265,37 +196,6 @@ def hostile_night(text: str) -> NightPage:
         histograms={text: Histogram(np.arange(3.0), np.array([1, 2]), np.array([2, 1]))},
         training_classes={text: 500},
     )  # fmt: skip
-
-
-def hostile_card(text: str) -> CardFacts:
-    return card(
-        name=text,
-        classes=(text, "washer"),
-        images={"train": {text: 80, "washer": 80}, text: {text: 20}},
-        recipe={text: text},
-        golden_kinds={text: 2},
-        not_for=(text,),
-        versions={text: text},
-    )
-
-
-def card(**changes: object) -> CardFacts:
-    facts: dict[str, object] = {
-        "name": "parts",
-        "created_at": datetime(2026, 5, 1, 12, 30, tzinfo=UTC),
-        "classes": ("gear", "washer"),
-        "images": {"train": {"gear": 1_080, "washer": 180}, "validation": {"gear": 120, "washer": 45}},
-        "accuracy": {"train": Rate.of(1_255, 1_260), "validation": Rate.of(145, 165)},
-        "confusion": ((110, 10), (10, 35)),
-        "recipe": {"backbone": "MobileNetV2", "learning_rate": 0.001, "groups": None},
-        "preprocessing": {"geometry.height": 224},
-        "calibration_error_before": 0.081,
-        "calibration_error_after": 0.024,
-        "temperature": 1.7,
-        "goldens": 32,
-        "golden_kinds": {"grey": 4},
-    }
-    return CardFacts(**(facts | changes))  # type: ignore[arg-type]
 
 
 def in_terminal(show: Callable[[Console], None], width: int = 100) -> str:
@@ -538,19 +438,12 @@ def test_no_text_from_a_file_becomes_markup_on_the_page(text: str) -> None:
     for (_, found), (_, expected) in zip(hostile.elements, calm.elements, strict=True):
         assert found.keys() == expected.keys()
         assert [found.get(name) for name in names] == [expected.get(name) for name in names]
-    _assert_harmless(hostile.text.replace("\n", ""))
+    assert_harmless(hostile.text.replace("\n", ""))
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_no_text_from_a_file_becomes_markup_in_the_artifact_or_the_card(text: str) -> None:
-    for calm, hostile in (
-        (night_artifact(hostile_night("calm")), night_artifact(hostile_night(text))),
-        (bundle_card(hostile_card("calm")), bundle_card(hostile_card(text))),
-    ):
-        assert _kinds(hostile) == _kinds(calm)
-        assert "<" not in hostile
-        assert not re.search(r"https?://|www\.|\S@\w", re.sub(r"base64,[\w+/=]+", "", hostile))
-        _assert_harmless(hostile.replace("\n", "").replace("\u2060", ""))
+def test_no_text_from_a_file_becomes_markup_in_the_artifact(text: str) -> None:
+    assert_stays_text(night_artifact(hostile_night("calm")), night_artifact(hostile_night(text)))
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
@@ -560,7 +453,7 @@ def test_no_text_from_a_file_commands_the_terminal(text: str) -> None:
     hostile += in_terminal(lambda console: print_predictions(console, hostile_night(text).predictions), width=4000)
     ours = re.compile(r"\x1b\[[\d;]*m")
     assert set(ours.findall(hostile)) <= {*ours.findall(calm), "\x1b[1m", "\x1b[32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"}
-    _assert_harmless(ours.sub("", hostile).replace("\n", ""))
+    assert_harmless(ours.sub("", hostile).replace("\n", ""))
     if "[bold red]" in text:
         assert text in hostile
 
@@ -572,23 +465,17 @@ def test_charts_draw_any_class_name_without_a_warning(text: str) -> None:
     assert Image.open(io.BytesIO(png)).format == "PNG"
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_the_html_card_stays_html(text: str) -> None:
-    calm, hostile = (Outline(bundle_card_html(hostile_card(name))) for name in ("calm", text))
-    assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in calm.elements]
-
-
 @given(st.text(max_size=60))
 def test_visible_text_is_printable_utf8_on_one_line(text: str) -> None:
     shown = visible(text)
     shown.encode("utf-8")
-    _assert_harmless(shown)
+    assert_harmless(shown)
     assert visible(shown) == shown
 
 
 @given(st.text(max_size=60))
 def test_markdown_of_any_text_is_one_paragraph_of_plain_text(text: str) -> None:
-    assert _kinds(f"x{in_markdown(text)}x") == _kinds("x")
+    assert kinds_of_tokens(f"x{in_markdown(text)}x") == kinds_of_tokens("x")
 
 
 def test_ordinary_names_stay_as_they_are() -> None:
@@ -678,62 +565,3 @@ def test_histograms_are_drawn_in_the_colours_of_the_page() -> None:
 def test_a_histogram_of_hardly_anything_is_drawn(tonight: list[int], training: list[int]) -> None:
     histogram = Histogram(np.array([0.0, 1.0, 2.0]), np.array(tonight), np.array(training))
     Outline(page_html(night(histograms={"sharpness": histogram})))
-
-
-def test_the_card_says_data_recipe_accuracy_and_limits() -> None:
-    markdown = bundle_card(card())
-    for said in (
-        "| gear | 1,080 | 120 |", "| all | 1,260 | 165 |", "| validation | 87.9% (82.0% to 92.0%, n 165) |",
-        "Training is 11.7 points above validation", "| washer | 77.8% (63.7% to 87.5%, n 45) |", "| gear | 110 | 10 |",
-        "0.081", "0.024", "temperature 1.7", "32 training images", "4 grey", "22% of the validation images of washer",
-        "Split image by image", "| groups | not set |", "| geometry.height | 224 |",
-    ):  # fmt: skip
-        assert said in markdown, said
-    outline = Outline(bundle_card_html(card()))
-    assert "87.9%" in outline.text
-    assert "What it must not be used for" in outline.text
-
-
-def test_a_card_of_many_classes_lists_the_commonest_confusions() -> None:
-    classes = tuple(f"class {n}" for n in range(40))
-    confusion = [[10 if i == j else 0 for j in range(40)] for i in range(40)]
-    confusion[3][7] = 4
-    many = card(classes=classes, confusion=confusion, images={"train": dict.fromkeys(classes, 40)})
-    assert "| class 3 | class 7 | 4 |" in bundle_card(many)
-    assert "class 7" in Outline(bundle_card_html(many)).text
-
-
-def test_a_card_without_validation_images_of_a_class_renders() -> None:
-    bare = card(
-        confusion=((5, 0), (0, 0)), accuracy={"validation": Rate.of(0, 0)}, calibration_error_before=None, goldens=0
-    )
-    assert "no images" in bundle_card(bare)
-    Outline(bundle_card_html(bare))
-
-
-@pytest.mark.parametrize(
-    ("hits", "n", "low", "high"),
-    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)],
-    ids=["none", "all", "newcombe 1998"],
-)
-def test_the_interval_of_a_rate_is_wilsons(hits: int, n: int, low: float, high: float) -> None:
-    rate = Rate.of(hits, n)
-    assert (rate.low, rate.high) == pytest.approx((low, high), abs=5e-5)
-
-
-def _kinds(markdown: str) -> list[str]:
-    """What a Markdown renderer makes of it: blocks, pictures, emphasis, HTML, links; not the words."""
-    kinds = []
-    for token in MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(markdown):
-        kinds.append(token.type)
-        kinds += [child.type for child in token.children or () if child.type not in ("text", "text_special")]
-    return kinds
-
-
-def _assert_harmless(text: str) -> None:
-    hidden = [character for character in text if not character.isprintable() and character not in "\u00a0\u3000"]
-    assert [hex(ord(character)) for character in hidden if not _is_space(character)] == []
-
-
-def _is_space(character: str) -> bool:
-    return character.isspace() and character not in "\n\r\t\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029"

@@ -1,4 +1,4 @@
-"""Two charts, drawn with matplotlib's objects (never pyplot, whose figures are global and never freed).
+"""The charts of a night, drawn with matplotlib's objects (never pyplot, whose figures are global and never freed).
 
 Charts inside the page are SVG without text: its colours are the page's own variables, so that they follow light and
 dark, and its words are HTML, so that they follow the reader's font and are read aloud.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Stand-ins that matplotlib understands → variables of the page's style sheet.
 _THEME: Final = {"#010203": "var(--training)", "#010204": "var(--tonight)", "#010205": "var(--rule)"}
 _TRAINING, _TONIGHT, _RULE = _THEME
-_INK, _MUTED, _PALE, _NIGHT = "#22211e", "#6a665e", "#cdc8be", "#2b5f8f"
+INK, MUTED, PALE, NIGHT = "#22211e", "#6a665e", "#cdc8be", "#2b5f8f"
 _COLOURS: Final = {"alarm": "#b3261e", "warn": "#a86a00"}
 _LONGEST_LABEL = 22
 _NEVER_SHOWN = "\u25a1"
@@ -39,8 +39,8 @@ def histogram_svg(histogram: Histogram) -> str:
 
     Trusted markup: it holds numbers only.
     """
-    with _defaults():
-        return _inline_svg(_draw_histogram(_figure(2.4, 0.8), histogram))
+    with defaults():
+        return _inline_svg(_draw_histogram(new_figure(2.4, 0.8), histogram))
 
 
 def shown_range(histogram: Histogram) -> tuple[float, float]:
@@ -52,8 +52,8 @@ def shown_range(histogram: Histogram) -> tuple[float, float]:
 def night_chart(classes: Sequence[ClassShare], drift: Sequence[DriftLine], *, most: int = 8) -> bytes:
     """The picture of the Prefect artifact: predicted classes beside training, and the largest shifts. PNG, opaque."""
     shifts = [line for line in drift if line.effect is not None][:most]
-    with _defaults():
-        figure = _figure(7.4, 0.8 + 0.28 * max(4, min(most, len(classes)), len(shifts)), dpi=110)
+    with defaults():
+        figure = new_figure(7.4, 0.8 + 0.28 * max(4, min(most, len(classes)), len(shifts)), dpi=110)
         figure.set_facecolor("white")
         left, right = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.17, right=0.97, top=0.88, bottom=0.12, wspace=0.66)
@@ -78,50 +78,50 @@ def _draw_histogram(figure: Figure, histogram: Histogram) -> Figure:
 
 
 def _draw_classes(axes: Axes, classes: Sequence[ClassShare]) -> None:
-    _bare(axes, "Predicted classes", len(classes), [one.name for one in classes])
+    bare(axes, "Predicted classes", len(classes), [one.name for one in classes])
     for position, one in enumerate(classes):
-        axes.barh(position, one.tonight_share, height=0.5, color=_NIGHT)
+        axes.barh(position, one.tonight_share, height=0.5, color=NIGHT)
         axes.plot(
-            [one.training_share] * 2, [position - 0.38, position + 0.38], color=_INK, linewidth=2, solid_capstyle="butt"
+            [one.training_share] * 2, [position - 0.38, position + 0.38], color=INK, linewidth=2, solid_capstyle="butt"
         )
         where = max(one.tonight_share, one.training_share)
         axes.annotate(
             share(one.tonight_share), (where, position), (5, 0), textcoords="offset points", va="center",
-            fontsize=8, color=_MUTED,
+            fontsize=8, color=MUTED,
         )  # fmt: skip
     longest = max((max(one.tonight_share, one.training_share) for one in classes), default=1.0)
     axes.set_xlim(0, max(longest, 1e-9) * 1.25)
-    axes.set_xlabel("bar tonight, mark training", fontsize=8, color=_MUTED)
+    axes.set_xlabel("bar tonight, mark training", fontsize=8, color=MUTED)
 
 
 def _draw_effects(axes: Axes, drift: Sequence[DriftLine]) -> None:
-    _bare(axes, "Largest shifts", len(drift), [line.name for line in drift])
+    bare(axes, "Largest shifts", len(drift), [line.name for line in drift])
     widest = max((abs(line.effect or 0.0) for line in drift), default=0.0)
     widest = max([widest, *(line.detectable or 0.0 for line in drift), 1e-9])
     for position, line in enumerate(drift):
-        colour, effect = _COLOURS.get(line.verdict, _MUTED), line.effect or 0.0
+        colour, effect = _COLOURS.get(line.verdict, MUTED), line.effect or 0.0
         if line.detectable is not None:
             axes.barh(
-                position, 2 * line.detectable, left=-line.detectable, height=0.62, color=_PALE, alpha=0.6, linewidth=0
+                position, 2 * line.detectable, left=-line.detectable, height=0.62, color=PALE, alpha=0.6, linewidth=0
             )
         axes.plot([0, effect], [position, position], color=colour, linewidth=2)
         axes.plot([effect], [position], marker="o", color=colour, markersize=5)
-    axes.axvline(0, color=_MUTED, linewidth=0.8)
+    axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.set_xlim(-1.1 * widest, 1.1 * widest)
-    axes.set_xlabel("effect (grey: not told from chance)", fontsize=8, color=_MUTED)
+    axes.set_xlabel("effect (grey: not told from chance)", fontsize=8, color=MUTED)
 
 
-def _bare(axes: Axes, title: str, rows: int, labels: Sequence[str]) -> None:
+def bare(axes: Axes, title: str, rows: int, labels: Sequence[str]) -> None:
     """Labels left, no frame: the ink is for the data."""
-    axes.set_title(title, loc="left", fontsize=10, color=_INK, fontweight="bold")
-    axes.set_yticks(range(rows), [_drawable(label) for label in labels], fontsize=8, color=_INK, parse_math=False)
+    axes.set_title(title, loc="left", fontsize=10, color=INK, fontweight="bold")
+    axes.set_yticks(range(rows), [drawable(label) for label in labels], fontsize=8, color=INK, parse_math=False)
     axes.set_ylim(max(rows, 1) - 0.4, -0.6)
     axes.tick_params(length=0)
     axes.set_xticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
     if not rows:
-        axes.text(0.0, 0.5, "nothing to show", transform=axes.transAxes, fontsize=9, color=_MUTED)
+        axes.text(0.0, 0.5, "nothing to show", transform=axes.transAxes, fontsize=9, color=MUTED)
 
 
 def _trimmed(histogram: Histogram) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -141,7 +141,7 @@ def _shares(counts: NDArray[Any]) -> NDArray[np.float64]:
     return values / total if total > 0 else values
 
 
-def _defaults() -> AbstractContextManager[None]:
+def defaults() -> AbstractContextManager[None]:
     """The library as it comes: the same chart whatever the user's matplotlibrc says."""
     # The first import on a machine builds a font cache and warns that it does; who reads a night needs not know.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -150,13 +150,14 @@ def _defaults() -> AbstractContextManager[None]:
     return style.context("default")
 
 
-def _figure(width: float, height: float, dpi: float = 72) -> Figure:
+def new_figure(width: float, height: float, dpi: float = 72) -> Figure:
+    """Inches; never registered with pyplot, so that it is freed when it goes out of use."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=dpi)
 
 
-def _drawable(label: str) -> str:
+def drawable(label: str) -> str:
     """A label that the font can draw: matplotlib warns about a glyph it does not have, once a glyph."""
     shown = visible(label, _LONGEST_LABEL)
     known = _glyphs()

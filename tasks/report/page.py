@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -70,9 +71,14 @@ def page_html(page: NightPage) -> str:
     """The page as text, at most LARGEST_PAGE bytes: where there are too many pictures, the least suspect go first."""
     words = _words(page)
     template = environment().get_template("night.html.j2")
+    return fitted(lambda room: template.render(words, sheets=contact_sheets(page, room=room)))
+
+
+def fitted(render: Callable[[int], str]) -> str:
+    """`render` with as many characters of pictures as keep the page under LARGEST_PAGE bytes."""
     room = _ROOM_FOR_PICTURES
     while True:
-        html = template.render(words, sheets=contact_sheets(page, room=room))
+        html = render(room)
         excess = len(html.encode("utf-8")) - LARGEST_PAGE
         if excess <= 0 or room == 0:
             return html
@@ -102,7 +108,8 @@ def environment() -> Environment:
         "number": view.number,
         "p": view.p_value,
         "share": view.share,
-        "percent": lambda value: f"{value:.1%}",
+        "percent": lambda value: f"{value:.1%}" if math.isfinite(value) else "–",
+        "points": view.points,
         "css_share": lambda value: f"{100 * value:.2f}%",
         "effect": view.effect,
         "shift": _shift_css,

@@ -61,7 +61,7 @@ class ContactSheets:
 
 
 @dataclass
-class _Film:
+class Film:
     """Hands out pictures until `room` characters are used up."""
 
     thumbnails: Mapping[str, bytes]
@@ -69,6 +69,7 @@ class _Film:
     refused: int = field(default=0)
 
     def develop(self, frame: Frame) -> Frame:
+        """The frame with its picture, where it has one that is a JPEG and for which there is room."""
         jpeg = self.thumbnails.get(frame.content_id)
         if jpeg is None or not jpeg.startswith(_JPEG):
             return frame
@@ -92,7 +93,7 @@ def contact_sheets(
 
     The most suspect images take their pictures first, then the typical ones, then the quarantined.
     """
-    film = _Film(page.thumbnails, room)
+    film = Film(page.thumbnails, room)
     worst = tuple(film.develop(frame) for frame in _first(most_suspect(page.predictions), suspect))
     usual = tuple(film.develop(frame) for frame in _first(_typical(page.predictions), typical))
     aside = tuple(

@@ -254,6 +254,14 @@ def share(value: float | None) -> str:
     return f"{value:.1%}" if 0 < value < 0.1 or 0.99 < value < 1 else f"{value:.0%}"
 
 
+def points(value: float) -> str:
+    """A share, or a difference of shares, in points: one decimal, a true minus, and no minus before zero."""
+    if not math.isfinite(value):
+        return "–"
+    shown = f"{100 * value:.1f}".replace("-", "−")
+    return "0.0" if shown == "−0.0" else shown
+
+
 def duration(seconds: float) -> str:
     """For a person: `48 s`, `2 min 5 s`, `1 h 20 min`."""
     whole = max(0, round(seconds))
