@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,17 @@ from numpy.typing import NDArray
 
 from darkroom.progress import Progress
 from darkroom.settings import HeadOptions, TrainingRecipe
-from darkroom.storage import LocalStorage
-from tasks.training.augmentation import augmenter
+from tasks.training.augmentation import Augment, augmenter
 from tasks.training.checkpoint import seeds
-from tasks.training.examples import BATCH, Changes, Examples
-from tasks.training.learning import Phase, Sources, forward, learn
+from tasks.training.examples import Changes, Examples
+from tasks.training.learning import Phase, Sources, learn
+from tasks.training.outputs import batches_of, computed, counter
 from tasks.training.rows import Rows
 
 EMBEDDING = "embedding"
 # Passes over the training images with other augmentation, each through the frozen backbone once: the head then learns
 # from their features. More passes gain little and cost a pass each.
 AUGMENTED_PASSES = 4
-RECORD_SECONDS = 5.0
 
 
 @dataclass
@@ -39,25 +37,51 @@ class History:
         self.epochs.append({"phase": phase, "epoch": len(self.epochs) + 1, **{k: round(v, 5) for k, v in logs.items()}})
 
 
-def build_model(backbone: Any, classes: int, options: HeadOptions) -> Any:
+@dataclass(frozen=True)
+class Features:
+    """Pooled features of every decoded image by a backbone that stayed as it was, unaugmented; and the head on them,
+    which gives probabilities, or `both` those and the embedding.
+    """
+
+    rows: Rows
+    head: Any
+    both: Any
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How the learning went. `features` are there as long as nothing in the backbone was changed."""
+
+    history: History
+    features: Features | None
+
+
+def build_model(backbone: Any, classes: int, options: HeadOptions, seed: int) -> Any:
     """Backbone → pooling → dense (L2) → dropout → softmax, in one functional model that loads in safe mode."""
     import keras
-    from keras import layers
+    from keras import initializers, layers
+
+    def initial(number: int) -> Any:
+        return initializers.GlorotUniform(seed=seeds(seed, "initial head", number)[0])
 
     pooled = layers.GlobalAveragePooling2D(name="pooling" if options.dense_units else EMBEDDING)(backbone.output)
     x = pooled
     if options.dense_units:
         x = layers.Dense(
-            options.dense_units, "relu", kernel_regularizer=keras.regularizers.L2(options.l2), name=EMBEDDING
+            options.dense_units,
+            "relu",
+            kernel_initializer=initial(0),
+            kernel_regularizer=keras.regularizers.L2(options.l2),
+            name=EMBEDDING,
         )(x)
-    x = layers.Dropout(options.dropout, name="dropout")(x)
-    output = layers.Dense(classes, "softmax", name="probabilities")(x)
+    x = layers.Dropout(options.dropout, seed=seeds(seed, "initial head", 1)[0], name="dropout")(x)
+    output = layers.Dense(classes, "softmax", kernel_initializer=initial(2), name="probabilities")(x)
     return keras.Model(backbone.input, output, name="classifier")
 
 
 def fit(
     model: Any, backbone: Any, train: Examples, held: Examples, recipe: TrainingRecipe, work: Path, progress: Progress
-) -> History:
+) -> Fitted:
     """Train in place; the weights of the best validation loss stay. `work` keeps what is finished.
 
     A backbone with weights is frozen: its features are computed once (a few times with augmentation), and only the head
@@ -74,29 +98,37 @@ def fit(
     if recipe.weights == "none":
         phase = Phase("learn", options.epochs, options.learning_rate, options.batch_size, options.patience, recipe.seed)
         told("learn", learn(model, phase, _images(train, held, recipe, phase), work, progress))
-        return history
+        return Fitted(history, None)
     backbone.trainable = False
     phase = Phase("head", options.epochs, options.learning_rate, options.batch_size, options.patience, recipe.seed)
-    head, sources = _head(model, backbone, train, held, recipe, phase, work, progress)
-    told("head", learn(head, phase, sources, work, progress))
+    features, sources = _head(model, backbone, train, held, recipe, phase, work, progress)
+    told("head", learn(features.head, phase, sources, work, progress))
     tune = recipe.fine_tune
-    if tune.layers:
-        _unfreeze(backbone, tune.layers)
-        phase = Phase("fine-tune", tune.epochs, tune.learning_rate, options.batch_size, options.patience, recipe.seed)
-        told("fine-tune", learn(model, phase, _images(train, held, recipe, phase), work, progress))
-    return history
+    if not tune.layers:
+        return Fitted(history, features)
+    _unfreeze(backbone, tune.layers)
+    phase = Phase("fine-tune", tune.epochs, tune.learning_rate, options.batch_size, options.patience, recipe.seed)
+    told("fine-tune", learn(model, phase, _images(train, held, recipe, phase), work, progress))
+    return Fitted(history, None)
 
 
 def predict(
-    model: Any, examples: Examples, work: Path, progress: Progress
+    model: Any, examples: Examples, work: Path, progress: Progress, features: Features | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
-    """Probabilities (n, k) and embeddings (n, e), unaugmented; embeddings stay in `work`."""
+    """Probabilities (n, k) and embeddings (n, e), unaugmented; embeddings stay in `work`.
+
+    Where there are features, no image goes through the backbone again.
+    """
     import keras
 
-    both = keras.Model(model.input, [model.output, model.get_layer(EMBEDDING).output])
-    tick = _counter("predict", len(examples.rows), "images", progress)
-    probabilities, embeddings = _computed(work, "predicted", both, examples, None, [np.float32, np.float16], tick)
-    return probabilities[:], embeddings.mapped()
+    tick = counter("predict", len(examples.rows), "images", progress)
+    if features is None:
+        both = keras.Model(model.input, [model.output, model.get_layer(EMBEDDING).output])
+        make = examples.batches
+    else:
+        both, make = features.both, batches_of(features.rows, examples.rows)
+    outputs = computed(work, "predicted", both, len(examples.rows), make, [np.float32, np.float16], tick)
+    return outputs[0][:], outputs[1].mapped()
 
 
 def _images(train: Examples, held: Examples, recipe: TrainingRecipe, phase: Phase) -> Sources:
@@ -104,8 +136,7 @@ def _images(train: Examples, held: Examples, recipe: TrainingRecipe, phase: Phas
     augment = augmenter(recipe.augmentation)
 
     def batches(epoch: int, order: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
-        changes = None if augment is None else Changes(augment, recipe.seed, phase.name, epoch)
-        return train.batches(order, phase.batch_size, changes)
+        return train.batches(order, phase.batch_size, _changes(augment, recipe, phase.name, epoch))
 
     return Sources(batches, train.labels, held.batches, held.labels, _class_weights(train.labels, recipe.head))
 
@@ -119,95 +150,49 @@ def _head(
     phase: Phase,
     work: Path,
     progress: Progress,
-) -> tuple[Any, Sources]:
+) -> tuple[Features, Sources]:
     """The layers on top as a model of its own, and the features that it learns from."""
     import keras
     from keras import layers
 
     augment = augmenter(recipe.augmentation)
-    passes = AUGMENTED_PASSES + 1 if augment else 1
-    tick = _counter("features", len(train.rows) * passes + len(held.rows), "images through the backbone", progress)
+    passes = AUGMENTED_PASSES if augment else 0
+    everything = len(train.resized)
+    whole = Examples(train.resized, np.arange(everything), np.zeros(everything, np.int64), train.preprocessing)
+    total = everything + len(train.rows) * passes
+    tick = counter("features", total, "images through the backbone", progress)
     pooled = keras.Model(backbone.input, layers.GlobalAveragePooling2D()(backbone.output))
-    stores = []
+    (plain,) = computed(work, "features", pooled, everything, whole.batches, [np.float32], tick)
+    augmented = []
     for number in range(passes):
-        changes = Changes(augment, recipe.seed, "features", number) if augment and number else None
-        stores += _computed(work, f"features-{number}", pooled, train, changes, [np.float32], tick)
-    (store_held,) = _computed(work, "features-held", pooled, held, None, [np.float32], tick)
-    inputs = keras.Input(store_held.row_shape)
-    y = inputs
+        changed = partial(train.batches, changes=_changes(augment, recipe, "features", number))
+        augmented += computed(work, f"features-{number}", pooled, len(train.rows), changed, [np.float32], tick)
+    inputs = embedding = y = keras.Input(plain.row_shape)
     names = [layer.name for layer in model.layers]
     for layer in model.layers[names.index(_pooling(model)) + 1 :]:
         y = layer(y)
+        embedding = y if layer.name == EMBEDDING else embedding
 
     def batches(epoch: int, order: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
         # Every pass counts as a part of one epoch, so that an epoch is as many steps as images.
-        drawn = np.random.default_rng(seeds(phase.seed, "passes", epoch)).integers(passes, size=len(order))
+        drawn = np.random.default_rng(seeds(phase.seed, "passes", epoch)).integers(passes + 1, size=len(order))
         for start in range(0, len(order), phase.batch_size):
-            part = order[start : start + phase.batch_size]
-            x = np.empty((len(part), *store_held.row_shape), np.float32)
-            for number in np.unique(drawn[part]):
-                x[drawn[part] == number] = stores[number][part[drawn[part] == number]]
+            part, of = (numbers[start : start + phase.batch_size] for numbers in (order, drawn))
+            x = np.empty((len(part), *plain.row_shape), np.float32)
+            x[of == 0] = plain[train.rows[part[of == 0]]]
+            for number in range(passes):
+                x[of == number + 1] = augmented[number][part[of == number + 1]]
             yield x
 
-    def held_batches() -> Iterator[NDArray[np.float32]]:
-        for start in range(0, len(held.rows), 1024):
-            yield store_held[start : start + 1024]
-
+    held_batches = partial(batches_of(plain, held.rows), size=1024)
     weights = _class_weights(train.labels, recipe.head)
-    return keras.Model(inputs, y), Sources(batches, train.labels, held_batches, held.labels, weights)
+    return Features(plain, keras.Model(inputs, y), keras.Model(inputs, [y, embedding])), Sources(
+        batches, train.labels, held_batches, held.labels, weights
+    )
 
 
-def _computed(
-    work: Path,
-    name: str,
-    model: Any,
-    examples: Examples,
-    changes: Changes | None,
-    dtypes: list[Any],
-    tick: Callable[[int], None],
-) -> list[Rows]:
-    """A model's outputs for all examples, on disk; goes on after the rows that an earlier process has finished."""
-    storage = LocalStorage(work.absolute())
-    record = storage.peek(f"{name}.json")
-    finished = 0 if record is None else int(json.loads(record)["rows"])
-    outputs = [tuple(output.shape[1:]) for output in model.outputs]
-    stores = [
-        Rows(work / f"{name}-{number}.rows", shape, dtype, finished)
-        for number, (shape, dtype) in enumerate(zip(outputs, dtypes, strict=True))
-    ]
-    tick(finished)
-    if finished == len(examples.rows):
-        return stores
-
-    def write() -> None:
-        for store in stores:
-            store.sync()
-        storage.write(f"{name}.json", json.dumps({"rows": len(stores[0])}).encode())
-
-    run = forward(model)
-    written = time.monotonic()
-    for batch in examples.batches(changes=changes, start=finished // BATCH):
-        answers = run(batch)
-        for store, answer in zip(stores, answers if isinstance(answers, list | tuple) else [answers], strict=True):
-            store.append(answer)
-        if time.monotonic() - written >= RECORD_SECONDS and len(stores[0]) < len(examples.rows):
-            write()
-            written = time.monotonic()
-        tick(len(batch))
-    write()
-    return stores
-
-
-def _counter(stage: str, total: int, note: str, progress: Progress) -> Callable[[int], None]:
-    done = 0
-
-    def tick(images: int) -> None:
-        nonlocal done
-        done += images
-        if images:
-            progress(stage, done, total, note)
-
-    return tick
+def _changes(augment: Augment | None, recipe: TrainingRecipe, phase: str, number: int) -> Changes | None:
+    return None if augment is None else Changes(augment, recipe.seed, phase, number)
 
 
 def _unfreeze(backbone: Any, layers: int) -> None:

@@ -57,14 +57,14 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
     split = datasets.split(usable, recipe.validation_share, recipe.seed)
     keras.utils.set_random_seed(recipe.seed)
     backbone = build_backbone(recipe)
-    model = build_model(backbone, len(dataset.classes), recipe.head)
+    model = build_model(backbone, len(dataset.classes), recipe.head, recipe.seed)
     labels = np.array([dataset.classes.index(file.label) for file in pixels.files])
     train, held = (_examples(pixels, labels, rows, preprocessing) for rows in (split.train, split.validation))
-    history = fit(model, backbone, train, held, recipe, work, say)
+    fitted = fit(model, backbone, train, held, recipe, work, say)
     model_path = work / "model.keras"
     save(model, model_path)
     whole = _examples(pixels, labels, tuple(range(len(labels))), preprocessing)
-    probabilities, embeddings = predict(model, whole, work, say)
+    probabilities, embeddings = predict(model, whole, work, say, fitted.features)
     if not np.isfinite(probabilities).all():
         raise TrainingFailed(
             "The training diverged: the model gives no numbers.",
@@ -77,7 +77,7 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
         embedding_layer=EMBEDDING,
         profile=_profile(pixels, split, dataset.classes, probabilities),
         embeddings=embeddings,
-        history=history.epochs,
+        history=fitted.history.epochs,
         left_out=pixels.left_out,
     )
 
@@ -120,18 +120,19 @@ def cross_validate(
             rest = np.flatnonzero(fold_of != fold)
             inner = Dataset(dataset.folder, tuple(pixels.files[row] for row in rest), dataset.classes, dataset.group_by)
             split = datasets.split(inner, recipe.validation_share, recipe.seed + fold)
-            backbone = build_backbone(recipe)
-            model = build_model(backbone, len(dataset.classes), recipe.head)
+            own = recipe.model_copy(update={"seed": recipe.seed + fold})
+            backbone = build_backbone(own)
+            model = build_model(backbone, len(dataset.classes), own.head, own.seed)
             train, stop = (
                 _examples(pixels, labels, tuple(rest[list(rows)].tolist()), preprocessing)
                 for rows in (split.train, split.validation)
             )
             work = Path(place) / f"fold-{fold}"
             work.mkdir()
-            fit(model, backbone, train, stop, recipe, work, say)
+            fitted = fit(model, backbone, train, stop, own, work, say)
             out = np.flatnonzero(fold_of == fold)
             whole = _examples(pixels, labels, tuple(out.tolist()), preprocessing)
-            probabilities[out] = predict(model, whole, work, say)[0]
+            probabilities[out] = predict(model, whole, work, say, fitted.features)[0]
         return CrossValidated(probabilities, labels, groups, fold_of, dataset.classes, recipe.seed)
 
 
