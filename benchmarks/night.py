@@ -99,12 +99,16 @@ def demo() -> Mapping[str, Measured]:
 def accuracy() -> Mapping[str, Measured]:
     """Five folds of trashnet, every image predicted by a head that has not seen it."""
     from expectations.measures import measure_predictions
-    from tasks.training.recipe import cross_validate
+    from tasks.training.folds import cross_validate
+    from tasks.training.repeats import Repeats
 
+    place = work() / "folds"
+    place.mkdir()
+    repeats = Repeats(data() / "trashnet", trashnet_recipe(), place, lambda *_: None)
     trials = []
     for seed in range(3):
-        folds = cross_validate(data() / "trashnet", trashnet_recipe(seed), FOLDS)
-        measures = measure_predictions(folds.probabilities, folds.labels, folds.groups, folds.classes)
+        folds = cross_validate(repeats, trashnet_recipe(seed), FOLDS)
+        measures = measure_predictions(folds.probabilities, repeats.labels, repeats.groups, repeats.classes)
         trials.append((measures.accuracy, *measures.interval))
     found, low, high = trials[0]
     others = ", ".join(f"{trial[0]:.3f}" for trial in trials[1:])

@@ -50,7 +50,7 @@ class Sealed(BaseModel):
     def as_text(self) -> str:
         """For a person."""
         low, high = self.validation_interval
-        left_out = f"; {self.left_out} files left out, see the card" if self.left_out else ""
+        left_out = f"; {self.left_out} files left out, listed in bundle.json" if self.left_out else ""
         return (
             f"{self.bundle_id} is sealed: {len(self.classes)} classes, {self.images['train']} images to train on, "
             f"{self.images['validation']} held out{left_out}.\n"

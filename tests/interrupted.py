@@ -23,9 +23,9 @@ def main(folder: Path, models: Path, phase: str, moment: int, recipe: TrainingRe
 
     from flows import train as flow
     from tasks.bundle import sealing
-    from tasks.training import fit, learning, pixels, work
+    from tasks.training import learning, outputs, pixels, work
 
-    pixels.RECORD_SECONDS = fit.RECORD_SECONDS = learning.CHECKPOINT_SECONDS = 0.0
+    pixels.RECORD_SECONDS = outputs.RECORD_SECONDS = learning.CHECKPOINT_SECONDS = 0.0
     left = moment
 
     def tell(stage: str, done: int, total: int, note: str = "") -> None:

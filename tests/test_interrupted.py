@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from darkroom.errors import DataFolderError, StorageError
 from darkroom.settings import FineTuneOptions, HeadOptions, TrainingRecipe
 from tasks.bundle import Bundle, open_bundle
+from tasks.inference import load_engine
+from tasks.preprocessing import prepare
 from tasks.training import dataset as datasets
-from tasks.training import fit, learning, pixels, work
+from tasks.training import fit, learning, outputs, pixels, work
 from tasks.training.backbone import build_backbone, preprocessing_for
 from tasks.training.checkpoint import Checkpoint, seeds
 from tasks.training.examples import ahead
@@ -66,13 +68,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def everything_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixels, "RECORD_SECONDS", 0.0)
-    monkeypatch.setattr(fit, "RECORD_SECONDS", 0.0)
+    monkeypatch.setattr(outputs, "RECORD_SECONDS", 0.0)
     monkeypatch.setattr(fit, "AUGMENTED_PASSES", 1)
     monkeypatch.setattr(learning, "CHECKPOINT_SECONDS", 0.0)
 
 
 def from_nothing() -> TrainingRecipe:
-    head = HeadOptions(dense_units=8, epochs=3, batch_size=12)
+    head = HeadOptions(dense_units=32, epochs=4, batch_size=12, learning_rate=3e-3)
     return TrainingRecipe(backbone="SmallConvNet", weights="none", image_size=32, head=head, seed=4)
 
 
@@ -80,7 +82,7 @@ def frozen(weights: Path) -> TrainingRecipe:
     return TrainingRecipe(
         weights=str(weights),
         image_size=32,
-        head=HeadOptions(dense_units=8, epochs=4, batch_size=12),
+        head=HeadOptions(dense_units=32, epochs=4, batch_size=12, learning_rate=3e-3),
         fine_tune=FineTuneOptions(layers=4, epochs=3, learning_rate=1e-3),
         seed=4,
     )
@@ -101,6 +103,7 @@ def stopping(phase: str, moment: int) -> Callable[[str, int, int, str], None]:
 def assert_same(found: TrainedModel, expected: TrainedModel) -> None:
     probabilities = [np.stack(one.profile["probabilities"].tolist()) for one in (found, expected)]
     np.testing.assert_allclose(*probabilities, rtol=0, atol=TOLERANCE)
+    assert probabilities[0].std(axis=0).max() > 100 * TOLERANCE, "a network that has learned nothing proves nothing"
     columns = found.profile.columns.drop("probabilities")
     pd.testing.assert_frame_equal(found.profile[columns], expected.profile[columns])
     np.testing.assert_allclose(found.embeddings, expected.embeddings, atol=1e-3)
@@ -113,12 +116,16 @@ def assert_same(found: TrainedModel, expected: TrainedModel) -> None:
 @pytest.mark.parametrize("stops", [
     [("decode", 7), ("decode", 20), ("learn", 2), ("learn", 5), ("predict", 1)],
     [("features", 1), ("head", 7), ("head", 4), ("fine-tune", 3), ("fine-tune", 5), ("predict", 1)],
-], ids=["from nothing", "frozen backbone"])  # fmt: skip
+    [("decode", 11), ("features", 2), ("head", 7), ("predict", 1)],
+], ids=["from nothing", "fine-tuned", "frozen backbone"])  # fmt: skip
 @pytest.mark.usefixtures("everything_recorded")
 def test_a_training_that_is_stopped_in_every_phase_comes_to_the_same_model(
     labelled: Path, weights: Path, tmp_path: Path, stops: list[tuple[str, int]]
 ) -> None:
-    recipe = from_nothing() if stops[0][0] == "decode" else frozen(weights)
+    phases = {phase for phase, _ in stops}
+    recipe = from_nothing() if "learn" in phases else frozen(weights)
+    if "fine-tune" not in phases:
+        recipe = recipe.model_copy(update={"fine_tune": FineTuneOptions()})
     for name in ("stopped", "undisturbed"):
         (tmp_path / name).mkdir()
     expected = train_model(labelled, recipe, tmp_path / "undisturbed")
@@ -130,6 +137,22 @@ def test_a_training_that_is_stopped_in_every_phase_comes_to_the_same_model(
     assert set(seen) == {"predict"} or set(seen) == {"features", "predict"}, "finished phases are not done again"
     assert seen.count("features") <= 3
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize("dense_units", [0, 16])
+def test_a_profile_made_from_features_holds_what_the_saved_model_says(
+    labelled: Path, weights: Path, tmp_path: Path, dense_units: int
+) -> None:
+    recipe = frozen(weights).model_copy(
+        update={"fine_tune": FineTuneOptions(), "head": HeadOptions(dense_units=dense_units, epochs=2)}
+    )
+    trained = train_model(labelled, recipe, tmp_path)
+    engine = load_engine(trained.model_path, trained.embedding_layer, input_shape=trained.preprocessing.input_shape)
+    for row, embedding in zip(trained.profile.itertuples(), trained.embeddings, strict=True):
+        tensor = prepare((labelled / row.path).read_bytes(), trained.preprocessing).tensor
+        outputs = engine.run(tensor[np.newaxis])
+        np.testing.assert_allclose(outputs.probabilities[0], row.probabilities, rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(outputs.embedding[0], embedding, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.usefixtures("everything_recorded")
@@ -325,6 +348,7 @@ def assert_same_bundle(found: Bundle, expected: Bundle) -> None:
     frames = [bundle.profile() for bundle in (found, expected)]
     probabilities = [np.stack(frame.pop("probabilities").tolist()) for frame in frames]
     np.testing.assert_allclose(*probabilities, rtol=0, atol=TOLERANCE)
+    assert probabilities[0].std(axis=0).max() > 100 * TOLERANCE, "a network that has learned nothing proves nothing"
     pd.testing.assert_frame_equal(*frames)
     assert found.classes == expected.classes
     goldens = [pd.read_parquet(bundle.path / "goldens" / "goldens.parquet") for bundle in (found, expected)]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from tasks.training.dataset import Dataset, LabelledFile, Split, scan, split
-from tasks.training.recipe import CrossValidated, TrainedModel, cross_validate, train_model
+from tasks.training.recipe import TrainedModel, train_model
 from tasks.training.work import Work, work_folder
 
 __all__ = [
-    "CrossValidated",
     "Dataset",
     "LabelledFile",
     "Split",
     "TrainedModel",
     "Work",
-    "cross_validate",
     "scan",
     "split",
     "train_model",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from darkroom.errors import TrainingFailed, UnsupportedModel, WrongUse
 from darkroom.settings import TrainingRecipe
 from tasks.knobs import Preprocessing, Values
 from tasks.presets import named_values, preset
+from tasks.training.checkpoint import seeds
 
 SMALL = "SmallConvNet"
 
@@ -42,7 +44,7 @@ def build_backbone(recipe: TrainingRecipe) -> Any:
     if recipe.backbone == SMALL:
         if recipe.weights not in ("none", "imagenet"):
             raise WrongUse(f"There are no weights for {SMALL}.", expected="none", found=recipe.weights)
-        return _small(shape)
+        return seeded(_small(shape), recipe.seed, "backbone")
     if recipe.weights not in ("none", "imagenet") and not path.is_file():
         raise WrongUse(
             "There is no such file of weights.", file=path, expected="imagenet, none, or a .keras or .weights.h5"
@@ -67,7 +69,33 @@ def build_backbone(recipe: TrainingRecipe) -> Any:
             backbone.load_weights(path)
         except (OSError, ValueError) as error:
             raise UnsupportedModel("The weights do not fit the backbone.", file=path, found=error) from error
-    return backbone
+    return seeded(backbone, recipe.seed, "backbone") if recipe.weights == "none" else backbone
+
+
+def seeded(model: Any, seed: int, part: str) -> Any:
+    """The same network with initial weights from (seed, part) alone.
+
+    Keras draws the seeds of its initializers from Python's global random numbers, which other threads of the process
+    (an orchestrator's client, say) draw from at the same time: now and then a training would not be repeatable.
+    """
+    import keras
+
+    numbers = count()
+
+    def filled(config: Any) -> Any:
+        if isinstance(config, dict):
+            return {
+                key: seeds(seed, f"initial {part}", next(numbers))[0]
+                if key == "seed" and value is None
+                else filled(value)
+                for key, value in config.items()
+            }
+        return [filled(one) for one in config] if isinstance(config, list) else config
+
+    def cloned(layer: Any) -> Any:
+        return type(layer).from_config(filled(layer.get_config()))
+
+    return keras.models.clone_model(model, clone_function=cloned)
 
 
 def _values_of(backbone: str) -> Values:

@@ -26,6 +26,9 @@ _OTHER_TASKS = {
     "SegmentationClass": "segmentation (Pascal VOC)",
 }
 
+# Names of parts of a dataset that somebody has split already.
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing", "holdout"})
+
 GroupBy = Literal["image", "sub-folder", "column"]
 
 
@@ -69,7 +72,11 @@ def scan(folder: Path, group_by: GroupBy = "image", groups: Path | None = None) 
     """
     if not folder.is_dir():
         raise DataFolderError(
-            "There is no such training folder.", file=folder, expected="a folder that holds a folder a class"
+            "There is no such training folder.",
+            file=folder,
+            expected="a folder that holds a folder a class",
+            found="a file" if folder.exists() else "nothing",
+            todo="look at the path; a folder of another machine must be mounted",
         )
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -129,6 +136,15 @@ def _require_classification(folder: Path, entries: Sequence[Path]) -> None:
                 expected="a folder a class, with nothing but images in it",
                 todo=f"if {entry.name!r} is a class of yours, give its folder another name",
             )
+    parts = [entry.name for entry in entries if entry.is_dir()]
+    if len(parts) > 1 and all(part.lower() in _SPLITS for part in parts):
+        raise DataFolderError(
+            "The folder is split already: its folders are parts of a dataset, not classes.",
+            file=folder,
+            expected="a folder a class",
+            found=", ".join(parts),
+            todo=f"name the one to train on, such as {folder / parts[0]}: darkroom holds out a share of it by itself",
+        )
     tables = [entry for entry in entries if entry.suffix.lower() in (".csv", ".json", ".xml") and entry.is_file()]
     if tables and not any(entry.is_dir() for entry in entries):
         raise UnsupportedModel(
@@ -200,7 +216,11 @@ def _require_enough(folder: Path, classes: Sequence[str], files: Sequence[Labell
         )
     if len(classes) < 2:
         raise DataFolderError(
-            "One class is nothing to tell apart.", file=folder, expected="two classes at least", found=classes[0]
+            "One class is nothing to tell apart.",
+            file=folder,
+            expected="two classes at least",
+            found=classes[0],
+            todo=f"add a folder of what is not {classes[0]!r}; or name the folder above, if this one is a class",
         )
     counts = Counter(file.label for file in files)
     scarce = [name for name in classes if counts[name] < FEWEST_IMAGES]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,13 @@ from numpy.typing import NDArray
 
 from darkroom.progress import Progress
 from darkroom.settings import HeadOptions, TrainingRecipe
-from tasks.training.augmentation import augmenter
+from tasks.training.augmentation import Augment, augmenter
+from tasks.training.checkpoint import seeds
 from tasks.training.examples import Changes, Examples
-from tasks.training.features import (
-    AUGMENTED_PASSES,
-    Features,
-    class_weights,
-    computed,
-    counter,
-    head_of,
-    pooled,
-)
+from tasks.training.features import AUGMENTED_PASSES, EMBEDDING, Features, Head, class_weights, head_of, pooled
 from tasks.training.learning import Phase, Sources, learn
-
-EMBEDDING = "embedding"
+from tasks.training.outputs import batches_of, computed, counter
+from tasks.training.rows import Rows
 
 
 @dataclass
@@ -39,24 +33,43 @@ class History:
         self.epochs.append({"phase": phase, "epoch": len(self.epochs) + 1, **{k: round(v, 5) for k, v in logs.items()}})
 
 
-def build_model(backbone: Any, classes: int, options: HeadOptions) -> Any:
+@dataclass(frozen=True)
+class Fitted:
+    """How the learning went. As long as nothing in the backbone was changed: its `features` of every decoded image, and
+    the `head` on them.
+    """
+
+    history: History
+    features: Rows | None = None
+    head: Head | None = None
+
+
+def build_model(backbone: Any, classes: int, options: HeadOptions, seed: int) -> Any:
     """Backbone → pooling → dense (L2) → dropout → softmax, in one functional model that loads in safe mode."""
     import keras
-    from keras import layers
+    from keras import initializers, layers
 
-    x = layers.GlobalAveragePooling2D(name="pooling" if options.dense_units else EMBEDDING)(backbone.output)
+    def initial(number: int) -> Any:
+        return initializers.GlorotUniform(seed=seeds(seed, "initial head", number)[0])
+
+    pooled = layers.GlobalAveragePooling2D(name="pooling" if options.dense_units else EMBEDDING)(backbone.output)
+    x = pooled
     if options.dense_units:
         x = layers.Dense(
-            options.dense_units, "relu", kernel_regularizer=keras.regularizers.L2(options.l2), name=EMBEDDING
+            options.dense_units,
+            "relu",
+            kernel_initializer=initial(0),
+            kernel_regularizer=keras.regularizers.L2(options.l2),
+            name=EMBEDDING,
         )(x)
-    x = layers.Dropout(options.dropout, name="dropout")(x)
-    output = layers.Dense(classes, "softmax", name="probabilities")(x)
+    x = layers.Dropout(options.dropout, seed=seeds(seed, "initial head", 1)[0], name="dropout")(x)
+    output = layers.Dense(classes, "softmax", kernel_initializer=initial(2), name="probabilities")(x)
     return keras.Model(backbone.input, output, name="classifier")
 
 
 def fit(
     model: Any, backbone: Any, train: Examples, held: Examples, recipe: TrainingRecipe, work: Path, progress: Progress
-) -> History:
+) -> Fitted:
     """Train in place; the weights of the best validation loss stay. `work` keeps what is finished.
 
     A backbone with weights is frozen: its features are computed once (a few times with augmentation), and only the head
@@ -73,17 +86,18 @@ def fit(
     if recipe.weights == "none":
         phase = Phase("learn", options.epochs, options.learning_rate, options.batch_size, options.patience, recipe.seed)
         told("learn", learn(model, phase, _images(train, held, recipe, phase), work, progress))
-        return history
+        return Fitted(history)
     backbone.trainable = False
-    phase = head_phase(options, recipe.seed)
-    head, sources = _head(model, backbone, train, held, recipe, phase, work, progress)
-    told("head", learn(head, phase, sources, work, progress))
+    head, phase = head_of(model), head_phase(options, recipe.seed)
+    features = _features(backbone, train, recipe, work, progress)
+    told("head", learn(head.probabilities, phase, features.sources(train, held, phase, options), work, progress))
     tune = recipe.fine_tune
-    if tune.layers:
-        _unfreeze(backbone, tune.layers)
-        phase = Phase("fine-tune", tune.epochs, tune.learning_rate, options.batch_size, options.patience, recipe.seed)
-        told("fine-tune", learn(model, phase, _images(train, held, recipe, phase), work, progress))
-    return history
+    if not tune.layers:
+        return Fitted(history, features.plain, head)
+    _unfreeze(backbone, tune.layers)
+    phase = Phase("fine-tune", tune.epochs, tune.learning_rate, options.batch_size, options.patience, recipe.seed)
+    told("fine-tune", learn(model, phase, _images(train, held, recipe, phase), work, progress))
+    return Fitted(history)
 
 
 def head_phase(options: HeadOptions, seed: int) -> Phase:
@@ -92,15 +106,22 @@ def head_phase(options: HeadOptions, seed: int) -> Phase:
 
 
 def predict(
-    model: Any, examples: Examples, work: Path, progress: Progress
+    model: Any, examples: Examples, work: Path, progress: Progress, fitted: Fitted | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
-    """Probabilities (n, k) and embeddings (n, e), unaugmented; embeddings stay in `work`."""
+    """Probabilities (n, k) and embeddings (n, e), unaugmented; embeddings stay in `work`.
+
+    Where its learning left features, no image goes through the backbone again.
+    """
     import keras
 
-    both = keras.Model(model.input, [model.output, model.get_layer(EMBEDDING).output])
     tick = counter("predict", len(examples.rows), "images", progress)
-    probabilities, embeddings = computed(work, "predicted", both, examples, None, [np.float32, np.float16], tick)
-    return probabilities[:], embeddings.mapped()
+    if fitted is not None and fitted.features is not None and fitted.head is not None:
+        both, make = fitted.head.both, batches_of(fitted.features, examples.rows)
+    else:
+        both = keras.Model(model.input, [model.output, model.get_layer(EMBEDDING).output])
+        make = examples.batches
+    outputs = computed(work, "predicted", both, len(examples.rows), make, [np.float32, np.float16], tick)
+    return outputs[0][:], outputs[1].mapped()
 
 
 def _images(train: Examples, held: Examples, recipe: TrainingRecipe, phase: Phase) -> Sources:
@@ -108,36 +129,30 @@ def _images(train: Examples, held: Examples, recipe: TrainingRecipe, phase: Phas
     augment = augmenter(recipe.augmentation)
 
     def batches(epoch: int, order: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
-        changes = None if augment is None else Changes(augment, recipe.seed, phase.name, epoch)
-        return train.batches(order, phase.batch_size, changes)
+        return train.batches(order, phase.batch_size, _changes(augment, recipe, phase.name, epoch))
 
     return Sources(batches, train.labels, held.batches, held.labels, class_weights(train.labels, recipe.head))
 
 
-def _head(
-    model: Any,
-    backbone: Any,
-    train: Examples,
-    held: Examples,
-    recipe: TrainingRecipe,
-    phase: Phase,
-    work: Path,
-    progress: Progress,
-) -> tuple[Any, Sources]:
-    """The layers on top as a model of its own, and the features that it learns from."""
+def _features(backbone: Any, train: Examples, recipe: TrainingRecipe, work: Path, progress: Progress) -> Features:
+    """Of every decoded image, and of the training images changed at random."""
     augment = augmenter(recipe.augmentation)
-    passes = AUGMENTED_PASSES + 1 if augment else 1
-    tick = counter("features", len(train.rows) * passes + len(held.rows), "images through the backbone", progress)
+    passes = AUGMENTED_PASSES if augment else 0
+    everything = len(train.resized)
+    whole = Examples(train.resized, np.arange(everything), np.zeros(everything, np.int64), train.preprocessing)
+    total = everything + len(train.rows) * passes
+    tick = counter("features", total, "images through the backbone", progress)
     network = pooled(backbone)
-    stores = []
+    (plain,) = computed(work, "features", network, everything, whole.batches, [np.float32], tick)
+    augmented = []
     for number in range(passes):
-        changes = Changes(augment, recipe.seed, "features", number) if augment and number else None
-        stores += computed(work, f"features-{number}", network, train, changes, [np.float32], tick)
-    (store_held,) = computed(work, "features-held", network, held, None, [np.float32], tick)
-    features = Features(
-        tuple(stores), np.arange(len(train.rows)), store_held, np.arange(len(held.rows)), train.labels, held.labels
-    )
-    return head_of(model), features.sources(phase, class_weights(train.labels, recipe.head))
+        changed = partial(train.batches, changes=_changes(augment, recipe, "features", number))
+        augmented += computed(work, f"features-{number}", network, len(train.rows), changed, [np.float32], tick)
+    return Features(plain, tuple(augmented), np.arange(len(train.rows)))
+
+
+def _changes(augment: Augment | None, recipe: TrainingRecipe, phase: str, number: int) -> Changes | None:
+    return None if augment is None else Changes(augment, recipe.seed, phase, number)
 
 
 def _unfreeze(backbone: Any, layers: int) -> None:

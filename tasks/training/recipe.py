@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from tasks.training import dataset as datasets
 from tasks.training.backbone import build_backbone, preprocessing_for
 from tasks.training.dataset import Dataset, Split
 from tasks.training.examples import Examples
-from tasks.training.fit import EMBEDDING, build_model, fit, predict, save
+from tasks.training.features import EMBEDDING
+from tasks.training.fit import build_model, fit, predict, save
 from tasks.training.pixels import LeftOut, Pixels, decode_all
 
 
@@ -57,14 +57,14 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
     split = datasets.split(usable, recipe.validation_share, recipe.seed)
     keras.utils.set_random_seed(recipe.seed)
     backbone = build_backbone(recipe)
-    model = build_model(backbone, len(dataset.classes), recipe.head)
+    model = build_model(backbone, len(dataset.classes), recipe.head, recipe.seed)
     labels = np.array([dataset.classes.index(file.label) for file in pixels.files])
     train, held = (_examples(pixels, labels, rows, preprocessing) for rows in (split.train, split.validation))
-    history = fit(model, backbone, train, held, recipe, work, say)
+    fitted = fit(model, backbone, train, held, recipe, work, say)
     model_path = work / "model.keras"
     save(model, model_path)
     whole = _examples(pixels, labels, tuple(range(len(labels))), preprocessing)
-    probabilities, embeddings = predict(model, whole, work, say)
+    probabilities, embeddings = predict(model, whole, work, say, fitted)
     if not np.isfinite(probabilities).all():
         raise TrainingFailed(
             "The training diverged: the model gives no numbers.",
@@ -77,72 +77,9 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
         embedding_layer=EMBEDDING,
         profile=_profile(pixels, split, dataset.classes, probabilities),
         embeddings=embeddings,
-        history=history.epochs,
+        history=fitted.history.epochs,
         left_out=pixels.left_out,
     )
-
-
-@dataclass(frozen=True)
-class CrossValidated:
-    """Every image predicted by a model that has not seen it: probabilities (n, k), labels (n,) positions in `classes`,
-    groups (n,), and the fold (n,) in which each was held out.
-    """
-
-    probabilities: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    groups: NDArray[Any]
-    fold_of: NDArray[np.int64]
-    classes: tuple[str, ...]
-    seed: int
-
-
-def cross_validate(
-    folder: Path, recipe: TrainingRecipe, folds: int = 5, progress: Progress | None = None
-) -> CrossValidated:
-    """Train `folds` times, each time with another fold held out; pixels are decoded once.
-
-    In each fold the recipe's own split of the rest decides when to stop: no image that is counted was looked at.
-    """
-    import_tensorflow()
-    import keras
-
-    say = progress or _silent
-    with TemporaryDirectory() as place:
-        preprocessing = preprocessing_for(recipe)
-        dataset = datasets.scan(folder, recipe.group_by, recipe.groups)
-        pixels = decode_all(dataset, preprocessing, Path(place), say)
-        labels = np.array([dataset.classes.index(file.label) for file in pixels.files])
-        groups = np.array([file.group for file in pixels.files])
-        fold_of = _folds(groups, labels, folds, recipe.seed)
-        probabilities = np.zeros((len(labels), len(dataset.classes)), np.float32)
-        for fold in range(folds):
-            keras.utils.set_random_seed(recipe.seed + fold)
-            rest = np.flatnonzero(fold_of != fold)
-            inner = Dataset(dataset.folder, tuple(pixels.files[row] for row in rest), dataset.classes, dataset.group_by)
-            split = datasets.split(inner, recipe.validation_share, recipe.seed + fold)
-            backbone = build_backbone(recipe)
-            model = build_model(backbone, len(dataset.classes), recipe.head)
-            train, stop = (
-                _examples(pixels, labels, tuple(rest[list(rows)].tolist()), preprocessing)
-                for rows in (split.train, split.validation)
-            )
-            work = Path(place) / f"fold-{fold}"
-            work.mkdir()
-            fit(model, backbone, train, stop, recipe, work, say)
-            out = np.flatnonzero(fold_of == fold)
-            whole = _examples(pixels, labels, tuple(out.tolist()), preprocessing)
-            probabilities[out] = predict(model, whole, work, say)[0]
-        return CrossValidated(probabilities, labels, groups, fold_of, dataset.classes, recipe.seed)
-
-
-def _folds(groups: NDArray[Any], labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
-    """A fold for each image, classes dealt evenly, groups whole."""
-    names, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    order = order[np.argsort(labels[first][order], kind="stable")]
-    fold = np.empty(len(names), np.int64)
-    fold[order] = np.arange(len(names)) % folds
-    return np.asarray(fold[group])
 
 
 def _examples(

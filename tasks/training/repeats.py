@@ -10,6 +10,7 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,10 +25,11 @@ from tasks.training.augmentation import augmenter
 from tasks.training.backbone import build_backbone, preprocessing_for
 from tasks.training.dataset import Dataset
 from tasks.training.examples import Changes, Examples
-from tasks.training.features import AUGMENTED_PASSES, Features, class_weights, computed, counter, head_of, pooled
+from tasks.training.features import AUGMENTED_PASSES, Features, head_of, pooled
 from tasks.training.fit import build_model, fit, head_phase
 from tasks.training.ladder import Forward, climb
 from tasks.training.learning import forward, learn
+from tasks.training.outputs import computed, counter
 from tasks.training.pixels import decode_all
 from tasks.training.rows import Rows
 
@@ -84,19 +86,18 @@ class Repeats:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         if recipe.weights == "none" or recipe.fine_tune.layers:
-            backbone = build_backbone(recipe)
-            model = build_model(backbone, len(self.classes), recipe.head)
             seeded = recipe.model_copy(update={"seed": seed})
+            backbone = build_backbone(seeded)
+            model = build_model(backbone, len(self.classes), recipe.head, seed)
             fit(model, backbone, self.examples(train), self.examples(held), seeded, work, self._progress)
             return _Network(self, model)
-        head = head_of(build_model(self.backbone, len(self.classes), recipe.head))
+        head = head_of(build_model(self.backbone, len(self.classes), recipe.head, seed)).probabilities
         passes = AUGMENTED_PASSES if recipe.augmentation.active else 0
-        plain = self.features(None, 0)
-        stores = (plain, *(self.features(recipe.augmentation, number + 1) for number in range(passes)))
-        features = Features(stores, train, plain, held, self.labels[train], self.labels[held])
+        augmented = tuple(self.features(recipe.augmentation, number) for number in range(passes))
+        features = Features(self.features(None, 0), augmented, train)
         phase = head_phase(recipe.head, seed)
-        weights = class_weights(self.labels[train], recipe.head)
-        learn(head, phase, features.sources(phase, weights), work, self._progress)
+        sources = features.sources(self.examples(train), self.examples(held), phase, recipe.head)
+        learn(head, phase, sources, work, self._progress)
         return _Head(self, head)
 
     @property
@@ -113,11 +114,12 @@ class Repeats:
         name = f"repeated-{hashlib.sha256(f'{told} {number}'.encode()).hexdigest()[:16]}"
         if name not in self._features:
             everything = self.examples(np.arange(len(self.labels)))
-            tick = counter("features", len(self.labels), "images through the backbone", self._progress)
             augment = None if augmentation is None else augmenter(augmentation)
             changes = None if augment is None else Changes(augment, self._recipe.seed, "features", number)
+            tick = counter("features", len(self.labels), "images through the backbone", self._progress)
+            batches = partial(everything.batches, changes=changes)
             network = pooled(self.backbone)
-            (self._features[name],) = computed(self._work, name, network, everything, changes, [np.float32], tick)
+            (self._features[name],) = computed(self._work, name, network, len(self.labels), batches, [np.float32], tick)
         return self._features[name]
 
     def corrupted(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
