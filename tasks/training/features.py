@@ -43,7 +43,7 @@ class Features:
     places: NDArray[np.int64]
 
     def sources(self, train: Examples, held: Examples, phase: Phase, options: HeadOptions) -> Sources:
-        """As a phase of learning takes them. A pass counts as a part of an epoch: an epoch is as many steps as images."""
+        """As a phase of learning takes them. A pass is a part of an epoch: an epoch is as many steps as images."""
 
         def batches(epoch: int, order: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
             drawn = np.random.default_rng(seeds(phase.seed, "passes", epoch)).integers(
