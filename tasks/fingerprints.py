@@ -45,8 +45,9 @@ def fingerprint(resized: NDArray[Any]) -> Fingerprints:
 
 def _of_batch(resized: NDArray[Any]) -> Fingerprints:
     red, green, blue = (resized[..., channel] * share for channel, share in enumerate(_LUMINANCE))
-    grey = np.clip(red + green + blue, 0, 255)
-    small = _means(grey.shape[1]) @ grey @ _means(grey.shape[2]).T
+    n, height, width = resized.shape[:3]
+    narrow = ((red + green + blue).reshape(-1, width) @ _means(width).T).reshape(n, height, SIDE)
+    small = _means(height) @ narrow
     low = dctn(small, axes=(1, 2))[:, :_FREQUENCIES, :_FREQUENCIES].reshape(len(small), -1)
     bits = low > np.median(low[:, 1:], axis=1, keepdims=True)
     return Fingerprints(
