@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expectations.linear_head import cross_fitted
-from expectations.neighbourhood import compact
 
 
 @dataclass(frozen=True)
@@ -25,21 +24,22 @@ class LabelSuspects:
 
 
 def suspect_labels(
-    features: NDArray[np.floating[Any]],
+    features: NDArray[np.float32],
     labels: NDArray[np.integer[Any]],
     groups: NDArray[Any],
     classes: int,
     *,
     seed: int = 0,
 ) -> LabelSuspects:
-    """Rank labels (n,), positions of classes, by how little a cross-fitted softmax head on features (n, e) believes them.
+    """Rank labels (n,), positions of classes, by how little a cross-fitted softmax head believes them.
 
-    Whole groups (n,) are held out, so that no copy or sister with the same wrong label speaks for an image. `suspect` is
-    the off-diagonal of the confident joint (Northcutt, Jiang and Chuang, arXiv 1911.00068): another class is at least as
-    probable as it is, on average, for images that are labelled so. Features that no label has touched (those of a frozen
-    backbone) tell most: a network that was trained on a wrong label has moved the image's embedding towards it.
+    `features` (n, e) are as `compact` makes them. Whole groups (n,) are held out, so that no copy or sister with the same
+    wrong label speaks for an image. `suspect` is the off-diagonal of the confident joint (Northcutt, Jiang and Chuang,
+    arXiv 1911.00068): another class is the likeliest, and as probable as it is, on average, for images labelled so.
+    Features that no label has touched, those of a frozen backbone, tell most: a network that was trained on a wrong label
+    has moved the image's embedding towards it.
     """
-    given = cross_fitted(compact(features), labels, groups, classes, seed=seed)
+    given = cross_fitted(features, labels, groups, classes, seed=seed)
     rows = np.arange(len(labels))
     own = given[rows, labels]
     usual = np.array([own[labels == one].mean() if (labels == one).any() else np.inf for one in range(classes)])

@@ -51,7 +51,7 @@ class Bar:
     middle: float
     tail: float
     pairs: int
-    threshold: float = np.inf
+    threshold: float | None = None  # None: nothing was learned, and no pair is called a copy
 
     def score(self, correlation: NDArray[np.float32], cosine: NDArray[np.float32]) -> NDArray[np.float64]:
         """(p,) sums; what is beyond an encoder's noise counts no more."""
@@ -111,11 +111,10 @@ def find_duplicates(
     correlation = aligned_correlation(pictures, pictures, pairs)
     score = bar.score(correlation, cosine)
     order = np.argsort(-score, kind="stable")
-    threshold = _threshold(bar, score[order], candidates, lowest)
-    kept = order[score[order] >= threshold]
-    return Duplicates(
-        pairs[kept], correlation[kept], cosine[kept], score[kept], replace(bar, threshold=float(threshold))
-    )
+    if bar.pairs:
+        bar = replace(bar, threshold=_threshold(bar, score[order], candidates, lowest))
+    kept = order[score[order] >= bar.threshold] if bar.threshold is not None else order[:0]
+    return Duplicates(pairs[kept], correlation[kept], cosine[kept], score[kept], bar)
 
 
 def learn_bar(
@@ -128,7 +127,7 @@ def learn_bar(
     if len(pairs) > _LEARN_FROM:
         pairs = pairs[np.sort(np.random.default_rng(seed).choice(len(pairs), _LEARN_FROM, replace=False))]
     if not len(pairs):
-        return Bar(Spread(0.0, 1.0), Spread(0.0, 1.0), 0.0, np.inf, 0)
+        return Bar(Spread(0.0, 1.0), Spread(0.0, 1.0), 0.0, 1.0, 0)
     correlation = aligned_correlation(pictures, pictures, pairs)
     cosine = cosines(features, pairs)
     first = Bar(_spread(correlation, _MOST_CORRELATION), _spread(cosine, _MOST_COSINE), 0.0, 1.0, len(pairs))
@@ -148,8 +147,6 @@ def one_photo(duplicates: Duplicates, n: int) -> NDArray[np.int64]:
 
 def _threshold(bar: Bar, falling: NDArray[np.float64], candidates: int, lowest: float) -> float:
     """The lowest bar under which no more pairs are expected to be wrong than may be (Benjamini and Hochberg, 1995)."""
-    if not np.isfinite(bar.tail) or not candidates:
-        return np.inf
     found = np.arange(1, len(falling) + 1)
     wrong = candidates * 0.5 * np.exp(-(falling - bar.middle) / bar.tail)
     met = np.flatnonzero(wrong <= np.maximum(1.0, _WRONG_SHARE * found))

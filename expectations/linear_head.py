@@ -14,7 +14,9 @@ _MOST_ROWS: Final = 20_000  # to fit on: the rest adds time, not accuracy, to a 
 _PRIOR_PRECISION: Final = 0.3
 
 
-def fit_head(x: NDArray[np.float32], y: NDArray[np.integer[Any]], classes: int, *, seed: int = 0) -> NDArray[np.float32]:
+def fit_head(
+    x: NDArray[np.float32], y: NDArray[np.integer[Any]], classes: int, *, seed: int = 0
+) -> NDArray[np.float32]:
     """Softmax regression of positions y (n,) on x (n, e), by L-BFGS; weights (e + 1, classes), the last row the bias."""
     from scipy.optimize import minimize
 

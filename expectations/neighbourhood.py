@@ -13,7 +13,7 @@ _LEARN_FROM: Final = 10_000
 COMPONENTS: Final = 64
 
 
-def compact(features: NDArray[np.floating[Any]], components: int = COMPONENTS) -> NDArray[np.float32]:
+def compact(features: NDArray[Any], components: int = COMPONENTS) -> NDArray[np.float32]:
     """(n, e) → (n, at most `components`): standardised, then principal components; rows have length 1 on average.
 
     Axes are learned from at most 10,000 rows, evenly taken, by random projection and two power iterations (Halko,

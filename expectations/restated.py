@@ -41,9 +41,7 @@ def restate(right: NDArray[np.bool_], groups: NDArray[Any], kept: NDArray[np.boo
     if n < min(FEWEST_IMAGES, len(right)) or n == 0:
         return None
     low, high = accuracy_interval(right[kept], groups[kept])
-    return Restated(
-        float(right[kept].mean()), low, high, n, len(np.unique(groups[kept])), int(len(right) - n), how
-    )
+    return Restated(float(right[kept].mean()), low, high, n, len(np.unique(groups[kept])), int(len(right) - n), how)
 
 
 def refit_by_session(

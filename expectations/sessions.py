@@ -93,11 +93,25 @@ def candidate_sessions(profile: pd.DataFrame) -> Mapping[str, NDArray[Any]]:
     }
     used = profile["group"].to_numpy(str)
     labels = profile["label"].to_numpy(str)
-    return {
-        name: sessions
-        for name, sessions in found.items()
-        if sessions is not None and _tells(sessions, labels) and not _finer(sessions, used)
-    }
+    kept: dict[str, NDArray[Any]] = {}
+    for name, sessions in found.items():
+        if sessions is None or not _tells(sessions, labels) or _finer(sessions, used):
+            continue
+        if not any(_finer(sessions, other) and _finer(other, sessions) for other in kept.values()):
+            kept[name] = sessions
+    return kept
+
+
+def joined(*partitions: NDArray[Any]) -> NDArray[np.int64]:
+    """(n,) a number for each row, shared by rows that any of the partitions (n,) puts together, directly or by others."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(partitions[0])
+    edges = [np.unique(one, return_index=True, return_inverse=True)[1:] for one in partitions]
+    head = np.concatenate([first[inverse] for first, inverse in edges])
+    tail = np.tile(np.arange(n), len(partitions))
+    return np.asarray(connected_components(coo_array((np.ones(len(head)), (head, tail)), (n, n)), directed=False)[1])
 
 
 def examine_sessions(
@@ -112,9 +126,9 @@ def examine_sessions(
 ) -> SessionEvidence:
     """Hold sessions (n,) against the split (n,) and against what the images look like.
 
-    `views`: name → numbers (n, e) by which images are near each other, such as the embedding and the image properties: a
-    good network forgets what a session looks like before its last layers, having used it. `photo` (n,) is one number for
-    copies of one photo, which say nothing of sessions and are looked at once.
+    `views`: name → numbers (n, e) by which images are near each other, such as the embedding and the image properties:
+    a good network forgets what a session looks like before its last layers. `photo` (n,) is one number for all copies
+    of one photo: they say nothing of sessions, and are looked at once.
     """
     _, session = np.unique(sessions, return_inverse=True)
     held = split == "validation"
@@ -172,7 +186,7 @@ def _prefixes(paths: pd.Series) -> NDArray[Any]:
 
 
 def _capture_sessions(cameras: pd.Series, captured: pd.Series) -> NDArray[Any] | None:
-    """A camera's captures, parted where a pause is longer than those within a burst of work; rows without a time alone."""
+    """A camera's captures, parted at long pauses; a row without a time is alone."""
     times = pd.to_datetime(captured, errors="coerce", utc=True)
     if times.notna().mean() < 0.5:
         return None

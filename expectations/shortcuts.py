@@ -28,15 +28,16 @@ _MOST_NAMED: Final = 12
 @dataclass(frozen=True)
 class Shortcut:
     """A property that goes with a class. `effect` is an AUC (numeric; over ½: higher in the class) or Cramér's V (then
-    `label` is empty: it is about all classes). `p` is corrected for all tests (Holm); nan where too few groups tell.
+    `label` is empty: it is about all classes). `p` is corrected for all tests (Holm); None where too few groups tell.
+    `in_class`, `elsewhere`: medians.
     """
 
     name: str
     label: str
     effect: float
-    p: float
-    in_class: float = float("nan")
-    elsewhere: float = float("nan")
+    p: float | None
+    in_class: float | None = None
+    elsewhere: float | None = None
 
     @property
     def strength(self) -> float:
@@ -46,7 +47,7 @@ class Shortcut:
     def sentence(self) -> str:
         """For a person."""
         words = self.name.replace("_", " ")
-        told = f"p {self.p:.2g}" if np.isfinite(self.p) else "too few groups for a p"
+        told = "too few groups for a p" if self.p is None else f"p {self.p:.2g}"
         if not self.label:
             return f"{words} and class go together (Cramér's V {self.effect:.2f}, {told})"
         side = "higher" if self.effect > 0.5 else "lower"
@@ -94,7 +95,7 @@ def find_shortcuts(
     group = np.unique(groups, return_inverse=True)[1]
     tests = [*_numeric(profile, labels, classes, group), *_categorical(profile, labels, classes, group)]
     named = sorted((one for one in _corrected(tests) if _stands(one)), key=lambda one: -one.strength)
-    x = _as_numbers(profile)
+    x = property_numbers(profile)
     right = cross_fitted(compact(x), labels, groups, len(classes), seed=seed).argmax(axis=1) == labels
     return Shortcuts(
         named=tuple(named[:_MOST_NAMED]),
@@ -134,13 +135,13 @@ def _categorical(
         often = np.argsort(-counts.sum(axis=1))[:_MOST_LEVELS]
         present = np.flatnonzero(counts.sum(axis=0))
         tested = [_area((level == one).astype(float), labels == label, group)[1] for one in often for label in present]
-        known = [p for p in tested if np.isfinite(p)]
-        yield Shortcut(name, "", _cramers_v(counts), min(1.0, min(known) * len(known)) if known else float("nan"))
+        known = [p for p in tested if p is not None]
+        yield Shortcut(name, "", _cramers_v(counts), min(1.0, min(known) * len(known)) if known else None)
 
 
 def _area(
     values: NDArray[np.float64], inside: NDArray[np.bool_], group: NDArray[np.int64]
-) -> tuple[float, float]:
+) -> tuple[float, float | None]:
     """AUC of values (n,) for rows inside a class, and p against ½ with whole groups (n,) as what is drawn."""
     from scipy.stats import rankdata, t
 
@@ -154,7 +155,7 @@ def _area(
     groups_in, groups_out = np.unique(group[inside]), np.unique(group[~inside])
     fewest = min(len(groups_in), len(groups_out))
     if fewest < _FEWEST_GROUPS:
-        return area, float("nan")
+        return area, None
     number = len(np.unique(group))
     variance = np.square(np.bincount(group, weights=off)).sum() * number / (number - 1)
     # A property that parts the classes wholly has no variance left: then that of an area of ½ counts, between groups
@@ -174,10 +175,10 @@ def _cramers_v(counts: NDArray[np.float64]) -> float:
 def _corrected(tests: Iterable[Shortcut]) -> list[Shortcut]:
     """Holm's, over those that have a p."""
     kept = list(tests)
-    order = sorted((at for at, one in enumerate(kept) if np.isfinite(one.p)), key=lambda at: kept[at].p)
+    tested = sorted((one.p, at) for at, one in enumerate(kept) if one.p is not None)
     largest = 0.0
-    for place, at in enumerate(order):
-        largest = max(largest, min(1.0, kept[at].p * (len(order) - place)))
+    for place, (p, at) in enumerate(tested):
+        largest = max(largest, min(1.0, p * (len(tested) - place)))
         kept[at] = replace(kept[at], p=largest)
     return kept
 
@@ -185,12 +186,12 @@ def _corrected(tests: Iterable[Shortcut]) -> list[Shortcut]:
 def _stands(one: Shortcut) -> bool:
     """Effect above the floor, and beyond chance; a class that too few groups know cannot be told from its groups."""
     effect = max(one.effect, 1 - one.effect) if one.label else one.effect
-    return effect >= (FLOOR_AUC if one.label else FLOOR_V) and not one.p > _P
+    return effect >= (FLOOR_AUC if one.label else FLOOR_V) and (one.p is None or one.p <= _P)
 
 
-def _as_numbers(profile: pd.DataFrame) -> NDArray[np.float32]:
+def property_numbers(profile: pd.DataFrame) -> NDArray[np.float32]:
     """Each numeric property as its rank, −1 … 1, and the square of that; each level of a categorical one as 0 or 1."""
-    columns = [np.zeros(len(profile))]
+    columns: list[NDArray[Any]] = [np.zeros(len(profile))]
     for name in NUMERIC_PROPERTIES:
         rank = profile[name].rank(pct=True).fillna(0.5).to_numpy(np.float64) * 2 - 1
         columns += [rank, rank * rank]
