@@ -52,6 +52,12 @@ class CopyPair:
         """Whether one photo has two labels: one of them is wrong."""
         return self.first.label != self.second.label
 
+    def sentence(self) -> str:
+        """For a person."""
+        where = "on both sides of the split" if self.across else f"both in {self.first.split}"
+        labels = f"; labelled {self.first.label} and {self.second.label}: one is wrong" if self.contradictory else ""
+        return f"{where}{labels}; correlation {self.correlation:.3f}, cosine {self.cosine:.2f}"
+
 
 @dataclass(frozen=True)
 class LabelSuspect:
@@ -60,6 +66,10 @@ class LabelSuspect:
     photo: Photo
     probability: float
     instead: str
+
+    def sentence(self) -> str:
+        """For a person."""
+        return f"{self.instead}? {self.photo.label} has a probability of {self.probability:.1%}"
 
 
 @dataclass(frozen=True)
@@ -231,6 +241,13 @@ def audit_validation(
         shortcuts=find_shortcuts(profile, labels, names, joined(apart, photo), seed=seed),
         seed=seed,
     )
+
+
+def mending_groups(found: Audit, profile: pd.DataFrame) -> NDArray[np.int64]:
+    """(n,) groups that no leak named in the audit would straddle: those that were used, joined with its sessions."""
+    candidates = candidate_sessions(profile)
+    leaks = [candidates[one.grouping] for one in found.sessions if one.leaks and one.grouping in candidates]
+    return joined(profile["group"].to_numpy(str), *leaks)
 
 
 def _without_sessions(
