@@ -191,7 +191,7 @@ def audit(
     out: Annotated[Path | None, typer.Option(help="Where the page goes. Empty: audit-<bundle id>.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Look for what flatters the validation accuracy: copies, sessions, labels, shortcuts; and tell it again without."""
+    """Look for what flatters the validation accuracy (copies, sessions, labels, shortcuts); tell it again without."""
     from darkroom.orchestrator import api
 
     with api(), _progress(as_json):

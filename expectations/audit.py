@@ -131,8 +131,8 @@ class Audit:
             reasons.append(f"sessions (by {leak.grouping}) are on both sides of the split; {leak.command}")
         if not reasons:
             return (
-                f"Your {self.stated.accuracy:.2f} stands ({self.stated.low:.2f} – {self.stated.high:.2f}): neither copies "
-                "nor sessions that look alike were found on both sides of the split."
+                f"Your {self.stated.accuracy:.2f} stands ({self.stated.low:.2f} – {self.stated.high:.2f}): neither "
+                "copies nor sessions that look alike were found on both sides of the split."
             )
         became = f"Your {self.stated.accuracy:.2f} is {told.accuracy:.2f} ± {(told.high - told.low) / 2:.2f}"
         return f"{became}: {'; '.join(reasons)}." + (f" The figure is {told.how}." if told is self.refitted else "")
@@ -186,8 +186,8 @@ def audit_validation(
     """Audit a split, from n rows alike: profile (darkroom.schemas.PROFILE), features or embeddings (n, e), hashes
     (n,) and grey pictures (n, s, s) of the resized images; `classes` is the order of the probabilities.
 
-    Features of a frozen backbone, before any layer that the labels have trained, say more of labels and sessions than the
-    embedding. Memory grows with n, not with its square; 1,000 images take seconds.
+    Features of a frozen backbone, before any layer that the labels have trained, say more of labels and sessions than
+    the embedding. Memory grows with n, not with its square; 1,000 images take seconds.
     """
     names = tuple(classes)
     labels = np.array([names.index(label) for label in profile["label"]])

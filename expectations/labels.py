@@ -33,11 +33,11 @@ def suspect_labels(
 ) -> LabelSuspects:
     """Rank labels (n,), positions of classes, by how little a cross-fitted softmax head believes them.
 
-    `features` (n, e) are as `compact` makes them. Whole groups (n,) are held out, so that no copy or sister with the same
-    wrong label speaks for an image. `suspect` is the off-diagonal of the confident joint (Northcutt, Jiang and Chuang,
-    arXiv 1911.00068): another class is the likeliest, and as probable as it is, on average, for images labelled so.
-    Features that no label has touched, those of a frozen backbone, tell most: a network that was trained on a wrong label
-    has moved the image's embedding towards it.
+    `features` (n, e) are as `compact` makes them. Whole groups (n,) are held out, so that no copy or sister with the
+    same wrong label speaks for an image. `suspect` is the off-diagonal of the confident joint (Northcutt, Jiang and
+    Chuang, arXiv 1911.00068): another class is the likeliest, and as probable as it is, on average, for images that
+    are labelled so. Features that no label has touched, those of a frozen backbone, tell most: a network that was
+    trained on a wrong label has moved the image's embedding towards it.
     """
     given = cross_fitted(features, labels, groups, classes, seed=seed)
     rows = np.arange(len(labels))

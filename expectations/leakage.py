@@ -1,8 +1,8 @@
 """Which images are one photo twice: near-duplicates, inside a split and across it.
 
-Candidates come from hashes and from the embedding's nearest neighbours; each is confirmed by how well the two small grey
-pictures correlate once aligned, together with the cosine of the embeddings. How much is enough is learned: different
-photos of one class show how alike such photos get by themselves.
+Candidates come from hashes and from the embedding's nearest neighbours; each is confirmed by how well the two small
+grey pictures correlate once aligned, together with the cosine of the embeddings. How much is enough is learned:
+different photos of one class show how alike such photos get by themselves.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Bar:
-    """What a pair must reach: its correlation and its cosine, each as Fisher's z, standardised by its spread, and added.
+    """What a pair must reach: its correlation and its cosine, each as Fisher's z, standardised by its spread, and
+    added.
 
-    Learned from `pairs` pairs of different photos of one class: half of their sums are above `middle`, and beyond it sums
-    get e times rarer with each `tail`.
+    Learned from `pairs` pairs of different photos of one class: half of their sums are above `middle`, and beyond it
+    sums get e times rarer with each `tail`.
     """
 
     correlation: Spread
@@ -91,11 +92,12 @@ def find_duplicates(
     *,
     seed: int = 0,
 ) -> Duplicates:
-    """Near-duplicates among n images: hashes (n,), grey pictures (n, s, s), embeddings or features (n, e), labels (n,).
+    """Near-duplicates among n images: hashes (n,), grey pictures (n, s, s), embeddings or features (n, e), labels
+    (n,).
 
-    Of the pairs found about one in a hundred is wrong (one, where under a hundred are found), as far as the likeness of
-    different photos of a class has an exponential tail beyond its upper fifth. Mirrored and turned copies are not looked
-    for.
+    Of the pairs found about one in a hundred is wrong (one, where under a hundred are found), as far as the likeness
+    of different photos of a class has an exponential tail beyond its upper fifth. Mirrored and turned copies are not
+    looked for.
     """
     around = nearest(compact(features), _NEIGHBOURS)
     own = np.repeat(np.arange(len(around)), around.shape[1])

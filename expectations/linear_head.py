@@ -17,7 +17,7 @@ _PRIOR_PRECISION: Final = 0.3
 def fit_head(
     x: NDArray[np.float32], y: NDArray[np.integer[Any]], classes: int, *, seed: int = 0
 ) -> NDArray[np.float32]:
-    """Softmax regression of positions y (n,) on x (n, e), by L-BFGS; weights (e + 1, classes), the last row the bias."""
+    """Softmax regression of positions y (n,) on x (n, e), by L-BFGS: weights (e + 1, classes), the last row bias."""
     from scipy.optimize import minimize
 
     if len(x) > _MOST_ROWS:

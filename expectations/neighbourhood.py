@@ -1,4 +1,4 @@
-"""Who is next to whom: nearest rows by embedding and by hash, in blocks, so that memory does not grow with the square."""
+"""Who is next to whom: nearest rows by embedding and by hash, in blocks, so that memory stays linear."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def compact(features: NDArray[Any], components: int = COMPONENTS) -> NDArray[np.
     Axes are learned from at most 10,000 rows, evenly taken, by random projection and two power iterations (Halko,
     Martinsson and Tropp, arXiv 0909.4061); the rest is done in blocks.
     """
+    if not len(features):
+        return np.zeros((0, min(components, features.shape[1])), np.float32)
     sample = np.asarray(features[:: max(1, len(features) // _LEARN_FROM)], np.float32)
     centre = sample.mean(axis=0)
     spread = sample.std(axis=0)
@@ -68,7 +70,8 @@ def nearest(rows: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
 
 
 def alike_by_hash(hashes: NDArray[np.uint64], most_bits: int, most_each: int) -> NDArray[np.int64]:
-    """Pairs (p, 2), first < second, of hashes that differ in at most `most_bits`; at most `most_each` a row, the nearest.
+    """Pairs (p, 2), first < second, of hashes that differ in at most `most_bits`; at most `most_each` a row, the
+    nearest.
 
     The cap is what keeps a folder of a thousand black photos from giving half a million pairs.
     """

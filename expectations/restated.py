@@ -58,10 +58,11 @@ def refit_by_session(
     """What the accuracy would be had no session straddled the split, where removal leaves nothing: an estimate.
 
     For each validation row two linear heads on features x (n, e) predict it: one fitted on training rows without its
-    session (whole sessions in folds), one on as many training rows of each class, drawn without regard to sessions. Their
-    difference is what sisters among the training images are worth, and is added to the model's own answers `right` (n,).
-    The interval is a bootstrap of whole sessions. The features themselves were not learned anew: where the network that
-    made them was trained on those sessions, the true price is higher. held, kept (n,): validation rows, and those to count.
+    session (whole sessions in folds), one on as many training rows of each class, drawn without regard to sessions.
+    Their difference is what sisters among the training images are worth, and is added to the model's own answers
+    `right` (n,). The interval is a bootstrap of whole sessions. The features themselves were not learned anew: where
+    the network that made them was trained on those sessions, the true price is higher. held, kept (n,): validation
+    rows, and those to count.
     """
     counted = held & kept
     if counted.sum() < FEWEST_IMAGES or len(np.unique(sessions[counted])) < FEWEST_SESSIONS:
@@ -92,8 +93,8 @@ def refit_by_session(
         int(counted.sum()),
         len(names),
         int((held & ~kept).sum()),
-        "an estimate, from linear heads refitted with whole sessions held out against image by image; no image was removed "
-        "for its session, and the network itself was not trained again",
+        "an estimate, from linear heads refitted with whole sessions held out against image by image; no image was "
+        "removed for its session, and the network itself was not trained again",
     )
 
 

@@ -1,4 +1,4 @@
-"""Which images were taken together, whether such sessions straddle the split, and whether that flatters the accuracy."""
+"""Which images were taken together, whether they look alike, and whether such sessions straddle the split."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ NAME_PREFIX: Final = "file-name prefix"
 class SessionEvidence:
     """One way to tell sessions apart, and what speaks for it. Counts are images unless named otherwise.
 
-    `together`: of the nearest neighbours within the class, the share that is of the same session, in the `view` where that
-    is clearest; `by_chance`: that share after sessions were dealt anew within each class; `p` of the difference, corrected
-    for the number of views.
+    `together`: of the nearest neighbours within the class, the share that is of the same session, in the `view` where
+    that is clearest; `by_chance`: that share after sessions were dealt anew within each class; `p` of the difference,
+    corrected for the number of views.
     """
 
     grouping: str
@@ -70,21 +70,22 @@ class SessionEvidence:
         """The evidence, and what mends it."""
         if not self.leaks:
             return (
-                f"Sessions by {self.grouping}: {self.sessions:,}, {self.straddling_sessions:,} of them on both sides of "
-                f"the split; no leak is named."
+                f"Sessions by {self.grouping}: {self.sessions:,}, {self.straddling_sessions:,} of them on both sides "
+                "of the split, but their images are not alike, or too few: no leak."
             )
         return (
-            f"Session leak, by {self.grouping}: {self.straddling_validation:,} of {self.validation:,} validation images "
-            f"have sisters among the training images. By {self.view}, {self.together:.0%} of nearest neighbours are of one "
-            f"session, where chance gives {self.by_chance:.0%} (p {self.p:.2g}). Train again with {self.command}."
+            f"Session leak, by {self.grouping}: {self.straddling_validation:,} of {self.validation:,} validation "
+            f"images have sisters among the training images. By {self.view}, {self.together:.0%} of nearest neighbours "
+            f"are of one session, where chance gives {self.by_chance:.0%} (p {self.p:.2g}). "
+            f"Train again with {self.command}."
         )
 
 
 def candidate_sessions(profile: pd.DataFrame) -> Mapping[str, NDArray[Any]]:
     """Ways to tell sessions apart that this data offers: name → a session (n,) for each row of the profile.
 
-    The first folder below the class; pauses between captures of one camera; the file's name without its last number. Left
-    out: what parts nothing, what parts everything, and what only says the class or the groups that were used.
+    The first folder below the class; pauses between captures of one camera; the file's name without its last number.
+    Left out: what parts nothing, what parts everything, and what only says the class or the groups that were used.
     """
     found = {
         SUB_FOLDER: _sub_folders(profile["path"]),
@@ -103,7 +104,9 @@ def candidate_sessions(profile: pd.DataFrame) -> Mapping[str, NDArray[Any]]:
 
 
 def joined(*partitions: NDArray[Any]) -> NDArray[np.int64]:
-    """(n,) a number for each row, shared by rows that any of the partitions (n,) puts together, directly or by others."""
+    """(n,) a number for each row, shared by rows that any of the partitions (n,) puts together, directly or by
+    others.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

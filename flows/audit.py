@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def look_again(bundle: Bundle, data: Path) -> LookedAgain:
     with DecodePool(bundle.preprocessing, Wanted(tensor=engine is not None, resized=True, properties=False)) as pool:
         arrivals = pool.run(jobs)
         while batch := list(islice(arrivals, _BATCH)):
-            good = [one for one in batch if _unchanged(one, profile, not_audited)]
+            good = [one for one in map(partial(_unchanged, profile, not_audited), batch) if one is not None]
             if good:
                 kept += [int(one.key) for one in good]
                 fingerprints.append(fingerprint(np.stack([one.resized for one in good if one.resized is not None])))
@@ -223,15 +224,15 @@ def _feature_engine(bundle: Bundle) -> Engine | None:
         return None
 
 
-def _unchanged(one: Arrived | Refused, profile: pd.DataFrame, not_audited: dict[str, str]) -> bool:
+def _unchanged(profile: pd.DataFrame, not_audited: dict[str, str], one: Arrived | Refused) -> Arrived | None:
     row = profile.iloc[int(one.key)]
     if isinstance(one, Refused):
         not_audited[str(row["path"])] = f"{one.reason.sentence}: {one.detail}"
     elif one.content_id != row["content_id"]:
         not_audited[str(row["path"])] = "changed since the training"
     else:
-        return True
-    return False
+        return one
+    return None
 
 
 def _sessions(found: Audit, profile: pd.DataFrame) -> Sequence[tuple[str, list[Photo]]]:
