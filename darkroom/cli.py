@@ -185,6 +185,28 @@ def verify(bundle: BundlePath, as_json: AsJson = False) -> int:
 
 @app.command()
 @_says
+def audit(
+    bundle: BundlePath,
+    data: Annotated[Path, typer.Option(help="The folder that the bundle was trained on.")],
+    out: Annotated[Path | None, typer.Option(help="Where the page goes. Empty: audit-<bundle id>.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Look for what flatters the validation accuracy (copies, sessions, labels, shortcuts); tell it again without."""
+    from darkroom.orchestrator import api
+
+    with api(), _progress(as_json):
+        from flows.audit import audit as audit_flow
+
+        audited = audit_flow(bundle=bundle, data=data, out=out)
+    if as_json:
+        _print_json(audited.model_dump(mode="json"))
+    else:
+        typer.echo(audited.as_text())
+    return 0 if audited.honest else 1
+
+
+@app.command()
+@_says
 def score(
     bundle: BundlePath,
     inbox: Annotated[str, typer.Argument(help="Folder of new images; may hold {night:%Y-%m-%d}.")],
