@@ -140,12 +140,22 @@ def train(
     preprocessing: Annotated[Path | None, typer.Option(help="A preprocessing.json of your own.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="A JSON file with the whole recipe; other options win.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the augmentation.")] = 0,
+    ablate: Annotated[
+        int, typer.Option(help="Seeds over which each remedy against overfitting is tried, on and off. 0: not at all.")
+    ] = 0,
+    learning_curve: Annotated[
+        bool, typer.Option("--learning-curve", help="Train on 25 and 50 % of the data, too.")
+    ] = False,
+    ladder_images: Annotated[
+        int, typer.Option(help="Held-out images that go through the corruption ladder. 0: none.")
+    ] = 200,
     as_json: AsJson = False,
     *,
     context: typer.Context,
 ) -> int:
     """Train a classifier on labelled folders and seal it, with everything learned beside it, as a bundle."""
     from darkroom.orchestrator import api
+    from darkroom.settings import ExaminationOptions
 
     given = {
         "backbone": backbone,
@@ -158,10 +168,19 @@ def train(
         "preprocessing": preprocessing,
         "seed": seed,
     }
+    examination = _validated(
+        lambda: {
+            "examination": ExaminationOptions(
+                ladder_images=ladder_images, remedy_seeds=ablate, learning_curve=learning_curve
+            )
+        }
+    )["examination"]
     with api(), _progress(as_json):
         from flows.train import train as train_flow
 
-        sealed = train_flow(folder=folder, models=models, name=name, recipe=_recipe(given, recipe, context))
+        sealed = train_flow(
+            folder=folder, models=models, name=name, recipe=_recipe(given, recipe, context), examination=examination
+        )
     if as_json:
         _print_json(sealed.model_dump(mode="json"))
     else:

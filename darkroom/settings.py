@@ -151,3 +151,20 @@ class TrainingRecipe(_Form):
     head: HeadOptions = Field(default_factory=HeadOptions, description="The layers on top.")
     fine_tune: FineTuneOptions = Field(default_factory=FineTuneOptions, description="A second phase, if wanted.")
     seed: int = Field(default=0, ge=0, description="Of the split, the initial weights and the augmentation.")
+
+
+class ExaminationOptions(_Form):
+    """What is measured of a training beside its accuracy; the card shows it."""
+
+    ladder_images: int = Field(
+        default=200, ge=0, description="Held-out images that go through the corruption ladder. 0: none."
+    )
+    remedy_seeds: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="Seeds over which each remedy against overfitting is tried, on and off. 0: not at all.",
+    )
+    learning_curve: bool = Field(
+        default=False, description="Train on 25 and 50 % of the data too: would more of it still help?"
+    )

@@ -16,7 +16,15 @@ from darkroom import demo_world
 from darkroom.errors import WrongUse
 from darkroom.orchestrator import api
 from darkroom.progress import shown
-from darkroom.settings import AugmentationOptions, HeadOptions, IntakeOptions, NightOptions, RunOptions, TrainingRecipe
+from darkroom.settings import (
+    AugmentationOptions,
+    ExaminationOptions,
+    HeadOptions,
+    IntakeOptions,
+    NightOptions,
+    RunOptions,
+    TrainingRecipe,
+)
 
 Kind = Literal["good", "dim", "strange"]
 
@@ -30,9 +38,13 @@ RECIPE = TrainingRecipe(
     weights="none",
     image_size=64,
     group_by="sub-folder",
-    augmentation=AugmentationOptions(),
-    head=HeadOptions(dense_units=64, dropout=0.3, epochs=25),
+    augmentation=AugmentationOptions(degraded_share=0),
+    head=HeadOptions(dense_units=64, dropout=0.3, epochs=25, patience=6),
 )
+
+
+# Enough to show where the network breaks, quickly.
+EXAMINATION = ExaminationOptions(ladder_images=60)
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,9 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Story:
         for kind, night, _ in NIGHTS:
             demo_world.draw_night(folder / "inbox" / f"{night}", kind, seed=seed + 1)
         console.print("[bold]2. A training[/bold]: a small network, from nothing, with whole sessions held out")
-        sealed = train(folder=folder / "training", models=folder / "models", name="parts", recipe=RECIPE)
+        sealed = train(
+            folder=folder / "training", models=folder / "models", name="parts", recipe=RECIPE, examination=EXAMINATION
+        )
         nights = []
         for number, (_, night, truth) in enumerate(NIGHTS, start=3):
             console.print(f"[bold]{number}. The night of {night}[/bold]: {truth}")

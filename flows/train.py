@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
-from darkroom.progress import tell
-from darkroom.settings import TrainingRecipe
+from darkroom.progress import Progress, tell
+from darkroom.settings import ExaminationOptions, TrainingRecipe
 from expectations.knowledge import Knowledge, learn_normal
-from expectations.measures import Measures, measure_predictions
+from flows.card import card_facts
+from flows.examination import Examined, examine
 from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
 from tasks.goldens import Golden
-from tasks.machine import libraries
-from tasks.report.card import CardFacts, Rate, bundle_card, bundle_card_html
+from tasks.report.card import CardFacts, bundle_card, bundle_card_html
 from tasks.training import TrainedModel, Work, train_model, work_folder
 
 # Seconds between lines of progress in the run's log.
@@ -43,6 +40,9 @@ class Sealed(BaseModel):
     training_accuracy: float
     validation_accuracy: float
     validation_interval: tuple[float, float]
+    honest_accuracy: float
+    honest_interval: tuple[float, float]
+    honesty: str
     calibration_error: float
     calibration_error_after: float
     seconds: float
@@ -50,12 +50,13 @@ class Sealed(BaseModel):
     def as_text(self) -> str:
         """For a person."""
         low, high = self.validation_interval
-        left_out = f"; {self.left_out} files left out, listed in bundle.json" if self.left_out else ""
+        left_out = f"; {self.left_out} files left out, see the card" if self.left_out else ""
         return (
             f"{self.bundle_id} is sealed: {len(self.classes)} classes, {self.images['train']} images to train on, "
             f"{self.images['validation']} held out{left_out}.\n"
             f"Right on {self.validation_accuracy:.1%} of the held-out images ({low:.1%} – {high:.1%}), "
             f"on {self.training_accuracy:.1%} of those it was trained on.\n"
+            f"{self.honesty}\n"
             f"Classes, in the order of the outputs: {_listed(self.classes)}\n"
             f"Bundle  {self.path}\nCard    {self.path}/card.html"
         )
@@ -72,6 +73,7 @@ def train(
     models: Path = Path("models"),
     name: str = "model",
     recipe: TrainingRecipe = TrainingRecipe(),
+    examination: ExaminationOptions = ExaminationOptions(),
     promote: bool = False,
 ) -> Sealed:
     """Train a classifier on labelled folders, and seal it with everything that is learned beside it.
@@ -81,19 +83,20 @@ def train(
         models: Where bundles are sealed.
         name: Name of the bundle; the next version of it is sealed.
         recipe: How the model is made from the photos.
+        examination: What is measured beside its accuracy.
         promote: Put this version into use. The first one always is.
 
     """
     started = time.perf_counter()
     with work_folder(models, folder, recipe) as work:
         model = train_network(folder, recipe, work)
-        measures = measure(model)
         knowledge = learn_what_is_normal(model, recipe.seed)
+        examined = examine_training(model, knowledge, recipe, examination, folder, work)
         goldens = choose_goldens(model.profile, folder)
-        card = write_card(name, model, measures, knowledge, goldens, recipe)
-        bundle = seal(models, name, model, measures, knowledge, goldens, card, promote)
+        card = write_card(name, model, examined, knowledge, goldens, recipe, folder)
+        bundle = seal(models, name, model, examined, knowledge, goldens, card, promote)
     report_training(bundle, card)
-    return _sealed(bundle, model, measures, knowledge, time.perf_counter() - started)
+    return _sealed(bundle, model, examined, knowledge, time.perf_counter() - started)
 
 
 @task(name="train the network", cache_policy=NO_CACHE)
@@ -102,34 +105,11 @@ def train_network(folder: Path, recipe: TrainingRecipe, work: Work) -> TrainedMo
     log = get_run_logger()
     if work.resumed:
         log.info("A training that was interrupted goes on; what it had finished is in %s", work.folder)
-    logged = 0.0
-
-    def progress(stage: str, done: int, total: int, note: str) -> None:
-        nonlocal logged
-        tell(stage, done, total, note)
-        if done == total or time.monotonic() - logged >= _LOG_EVERY:
-            log.info("%s %d/%d %s", stage, done, total, note)
-            logged = time.monotonic()
-
-    model = train_model(folder, recipe, work.folder, progress)
+    model = train_model(folder, recipe, work.folder, _told_to_the_log())
     log.info("Classes, in the order of the outputs: %s", ", ".join(model.classes))
     for one in model.left_out:
         log.warning("Left out: %s: %s", one.path, one.why)
     return model
-
-
-def measure(model: TrainedModel) -> dict[str, Measures]:
-    """How well the model does on the images it learned from, and on those it did not."""
-    measures = {}
-    for split in ("train", "validation"):
-        rows = model.profile[model.profile["split"] == split]
-        measures[split] = measure_predictions(
-            np.stack([np.asarray(row) for row in rows["probabilities"]]),
-            np.array([model.classes.index(label) for label in rows["label"]]),
-            rows["group"].to_numpy(),
-            model.classes,
-        )
-    return measures
 
 
 @task(name="learn what is normal", cache_policy=NO_CACHE)
@@ -138,42 +118,35 @@ def learn_what_is_normal(model: TrainedModel, seed: int) -> Knowledge:
     return learn_normal(model.profile, model.embeddings, model.classes, refused=len(model.left_out), seed=seed)
 
 
+@task(name="examine the training", cache_policy=NO_CACHE)
+def examine_training(
+    model: TrainedModel,
+    knowledge: Knowledge,
+    recipe: TrainingRecipe,
+    examination: ExaminationOptions,
+    folder: Path,
+    work: Work,
+) -> Examined:
+    """How well it does, whether its validation is honest, how robust it is, what its remedies are worth."""
+    examined = examine(model, knowledge, recipe, examination, folder, work.folder, _told_to_the_log())
+    log = get_run_logger()
+    log.info(examined.splits.sentence)
+    log.info(examined.audit.sentence())
+    return examined
+
+
+@task(name="write the card", cache_policy=NO_CACHE)
 def write_card(
     name: str,
     model: TrainedModel,
-    measures: Mapping[str, Measures],
+    examined: Examined,
     knowledge: Knowledge,
     goldens: list[Golden],
     recipe: TrainingRecipe,
+    folder: Path,
 ) -> CardFacts:
     """What a person should know of the bundle."""
-    splits = {split: model.profile[model.profile["split"] == split] for split in measures}
-    settings = recipe.model_dump(mode="json")
-    return CardFacts(
-        name=name,
-        created_at=datetime.now(UTC),
-        classes=model.classes,
-        images={split: dict(Counter(rows["label"])) for split, rows in splits.items()},
-        accuracy={split: Rate(one.accuracy, *one.interval, one.n) for split, one in measures.items()},
-        confusion=measures["validation"].confusion,
-        grouping=recipe.group_by,
-        groups={split: int(rows["group"].nunique()) for split, rows in splits.items()},
-        recipe={
-            **{key: value for key, value in settings.items() if not isinstance(value, dict)},
-            **{
-                f"{part}: {key}": value
-                for part in ("augmentation", "head", "fine_tune")
-                for key, value in settings[part].items()
-            },
-        },
-        preprocessing=model.preprocessing.knobs(),
-        calibration_error_before=knowledge.calibration.error_before,
-        calibration_error_after=knowledge.calibration.error_after,
-        temperature=knowledge.calibration.temperature,
-        goldens=len(goldens),
-        golden_kinds=dict(Counter(golden.why for golden in goldens)),
-        versions=libraries(),
-    )
+    return card_facts(name, model, examined, knowledge, goldens, recipe, folder)
 
 
 @task(name="seal the bundle", cache_policy=NO_CACHE)
@@ -181,7 +154,7 @@ def seal(
     models: Path,
     name: str,
     model: TrainedModel,
-    measures: Mapping[str, Measures],
+    examined: Examined,
     knowledge: Knowledge,
     goldens: list[Golden],
     card: CardFacts,
@@ -197,13 +170,16 @@ def seal(
         embeddings=model.embeddings,
         goldens=goldens,
         metrics={
-            **{split: one.as_dict() for split, one in measures.items()},
+            **{split: one.as_dict() for split, one in examined.measures.items()},
+            "gap": asdict(examined.gap),
+            "honest": asdict(examined.audit.restated),
             "recipe": dict(card.recipe),
             "history": model.history,
             "left_out": {one.path: one.why for one in model.left_out},
         },
         files={
             **knowledge.to_files(),
+            **examined.to_files(),
             "card.md": bundle_card(card).encode(),
             "card.html": bundle_card_html(card).encode(),
         },
@@ -219,9 +195,23 @@ def report_training(bundle: Bundle, card: CardFacts) -> None:
     create_markdown_artifact(bundle_card(card), key="bundle-card", description=bundle.id)
 
 
-def _sealed(
-    bundle: Bundle, model: TrainedModel, measures: Mapping[str, Measures], knowledge: Knowledge, seconds: float
-) -> Sealed:
+def _told_to_the_log() -> Progress:
+    """Progress for whoever watches, and a line in the run's log now and then."""
+    log = get_run_logger()
+    logged = 0.0
+
+    def progress(stage: str, done: int, total: int, note: str) -> None:
+        nonlocal logged
+        tell(stage, done, total, note)
+        if done == total or time.monotonic() - logged >= _LOG_EVERY:
+            log.info("%s %d/%d %s", stage, done, total, note)
+            logged = time.monotonic()
+
+    return progress
+
+
+def _sealed(bundle: Bundle, model: TrainedModel, examined: Examined, knowledge: Knowledge, seconds: float) -> Sealed:
+    measures = examined.measures
     return Sealed(
         bundle_id=bundle.id,
         path=str(bundle.path),
@@ -231,6 +221,9 @@ def _sealed(
         training_accuracy=measures["train"].accuracy,
         validation_accuracy=measures["validation"].accuracy,
         validation_interval=measures["validation"].interval,
+        honest_accuracy=examined.audit.restated.accuracy,
+        honest_interval=(examined.audit.restated.low, examined.audit.restated.high),
+        honesty=examined.audit.sentence(),
         calibration_error=knowledge.calibration.error_before,
         calibration_error_after=knowledge.calibration.error_after,
         seconds=seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,16 @@ SIDE: Final = 48
 _FREQUENCIES: Final = 8
 _ROWS_AT_ONCE: Final = 128
 _LUMINANCE: Final = tuple(map(np.float32, (0.299, 0.587, 0.114)))
+
+
+class Pictures(Protocol):
+    """Pictures (n, h, w, 3) in memory or on disk."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def __getitem__(self, which: slice, /) -> NDArray[Any]:
+        """Some of them."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class Fingerprints:
         )
 
 
-def fingerprint(resized: NDArray[Any]) -> Fingerprints:
+def fingerprint(resized: Pictures) -> Fingerprints:
     """Fingerprints of pictures (n, h, w, 3), 0 … 255, uint8 or float, on disk or not; a few rows in memory at a time.
 
     The hash holds for each of the 64 lowest frequencies of the cosine transform whether it is above their median

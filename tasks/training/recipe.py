@@ -23,11 +23,14 @@ from tasks.training.examples import Examples
 from tasks.training.features import EMBEDDING
 from tasks.training.fit import build_model, fit, predict, save
 from tasks.training.pixels import LeftOut, Pixels, decode_all
+from tasks.training.rows import Rows
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a training leaves. `profile` and `embeddings` (rows alike) hold all images, unaugmented."""
+    """What a training leaves. `profile`, `embeddings`, `resized` and `features` (rows alike) hold all images,
+    unaugmented. `features` are the frozen backbone's, which no label has touched; where it learned, the embeddings.
+    """
 
     model_path: Path
     preprocessing: Preprocessing
@@ -37,6 +40,8 @@ class TrainedModel:
     embeddings: NDArray[np.float16]
     history: list[dict[str, Any]]
     left_out: tuple[LeftOut, ...]
+    resized: Rows
+    features: NDArray[np.floating[Any]]
 
 
 def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Progress | None = None) -> TrainedModel:
@@ -79,6 +84,8 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
         embeddings=embeddings,
         history=fitted.history.epochs,
         left_out=pixels.left_out,
+        resized=pixels.resized,
+        features=embeddings if fitted.features is None else fitted.features.mapped(),
     )
 
 
