@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from expectations.labels import LabelSuspects, suspect_labels
 from expectations.leakage import Bar, Duplicates, find_duplicates, one_photo
+from expectations.linear_head import foldable
 from expectations.neighbourhood import compact
 from expectations.restated import FEWEST_SESSIONS, Restated, refit_by_session, restate
 from expectations.sessions import SessionEvidence, candidate_sessions, examine_sessions, joined
@@ -118,6 +119,13 @@ class Audit:
         """Whether nothing says that the stated accuracy flatters."""
         return not self.flattered and self.session_leak is None
 
+    @property
+    def verdict(self) -> str:
+        """`stands`, `flattered` (restated below the stated interval), or `in doubt` (a session leak is named)."""
+        if self.honest:
+            return "stands"
+        return "flattered" if self.flattered else "in doubt"
+
     def sentence(self) -> str:
         """The audit in one sentence or two."""
         leak, told = self.session_leak, self.restated
@@ -210,7 +218,8 @@ def audit_validation(
     }
     leaks = [candidates[name] for name, one in evidence.items() if one.leaks]
     apart = joined(used, *leaks)
-    suspects = suspect_labels(views["embedding"], labels, joined(apart, photo), len(names), seed=seed)
+    together = _for_folds(labels, photo, used, *leaks)
+    suspects = suspect_labels(views["embedding"], labels, together, len(names), seed=seed)
     stated = restate(right[held], used[held], np.ones(int(held.sum()), np.bool_), "as the training stated it")
     assert stated is not None  # a split has validation images
     without_sessions, refitted = None, None
@@ -238,7 +247,7 @@ def audit_validation(
         sessions=tuple(evidence.values()),
         suspects=_suspects(suspects, profile, names),
         suspect_labels={side: int(suspects.suspect[split == side].sum()) for side in ("train", "validation")},
-        shortcuts=find_shortcuts(profile, labels, names, joined(apart, photo), seed=seed),
+        shortcuts=find_shortcuts(profile, labels, names, together, seed=seed),
         seed=seed,
     )
 
@@ -248,6 +257,18 @@ def mending_groups(found: Audit, profile: pd.DataFrame) -> NDArray[np.int64]:
     candidates = candidate_sessions(profile)
     leaks = [candidates[one.grouping] for one in found.sessions if one.leaks and one.grouping in candidates]
     return joined(profile["group"].to_numpy(str), *leaks)
+
+
+def _for_folds(labels: NDArray[np.int64], photo: NDArray[np.int64], *partitions: NDArray[Any]) -> NDArray[np.int64]:
+    """What must not be parted where images are predicted by a head that has not seen them: copies, and of the groups
+    and sessions as many as leave every class something to learn from.
+    """
+    kept = photo
+    for one in partitions:
+        wider = joined(kept, one)
+        if foldable(wider, labels):
+            kept = wider
+    return kept
 
 
 def _without_sessions(

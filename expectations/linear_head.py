@@ -66,6 +66,15 @@ def folds_of(groups: NDArray[Any], labels: NDArray[Any], seed: int, folds: int =
     return np.asarray(fold[group])
 
 
+def foldable(groups: NDArray[Any], labels: NDArray[Any]) -> bool:
+    """Whether whole groups can be held out and every class still be learned: no group holds half of a class."""
+    for label in np.unique(labels):
+        sizes = np.unique(groups[labels == label], return_counts=True)[1]
+        if 2 * sizes.max() > sizes.sum():
+            return False
+    return True
+
+
 def cross_fitted(
     x: NDArray[np.float32], y: NDArray[np.integer[Any]], groups: NDArray[Any], classes: int, *, seed: int = 0
 ) -> NDArray[np.float32]:

@@ -22,6 +22,8 @@ _LEAST_EXCESS: Final = 0.05
 _P: Final = 0.01
 # More sessions an image than this are names, not sessions.
 _MOST_SESSIONS: Final = 0.7
+# Where so many pairs of a class share a session, it is a kind of image and no session.
+_MOST_SHARED: Final = 0.5
 # A straddling session in a hundred validation images is no leak worth a sentence.
 _LEAST_STRADDLING: Final = 0.05
 # Pauses that part sessions, seconds: between a minute (a burst) and a day.
@@ -221,10 +223,22 @@ def _parting(pauses: NDArray[np.float64]) -> float:
 
 
 def _tells(sessions: NDArray[Any], labels: NDArray[Any]) -> bool:
-    """Whether sessions part the images of some class, and hold more than one image."""
-    names = np.unique(sessions)
-    pairs = len(set(zip(sessions.tolist(), labels.tolist(), strict=True)))
-    return 1 < len(names) <= _MOST_SESSIONS * len(sessions) and pairs > len(np.unique(labels))
+    """Whether sessions part the images of a class into more than a few parts, and hold more than one image."""
+    names, session = np.unique(sessions, return_inverse=True)
+    if not 1 < len(names) <= _MOST_SESSIONS * len(sessions):
+        return False
+    return sum(_shared(session[labels == one]) for one in np.unique(labels)) <= (
+        _MOST_SHARED * sum(_pairs(int((labels == one).sum())) for one in np.unique(labels))
+    )
+
+
+def _shared(session: NDArray[np.int64]) -> float:
+    """Pairs of images that are of one session."""
+    return float(sum(_pairs(size) for size in np.bincount(session).tolist()))
+
+
+def _pairs(n: int) -> float:
+    return n * (n - 1) / 2
 
 
 def _finer(sessions: NDArray[Any], used: NDArray[Any]) -> bool:

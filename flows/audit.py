@@ -178,11 +178,14 @@ def draw(bundle: Bundle, seen: LookedAgain, found: Audit, data: Path) -> AuditPa
     }
     return AuditPage(
         bundle_id=bundle.id,
-        honest=found.honest,
+        verdict=found.verdict,
         sentence=found.sentence(),
         findings=found.findings(),
         accuracies={name: _rate(one) for name, one in accuracies.items() if one is not None},
-        notes={name: one.how for name, one in accuracies.items() if one is not None},
+        notes={
+            "refitted by session": "" if found.refitted is None else found.refitted.how,
+            "without copies and suspect labels": "at best: images that are only hard are suspect too",
+        },
         pairs=[PairShown(shown(one.first), shown(one.second), one.sentence()) for one in found.copies[:_PAIRS]],
         more_pairs=max(0, found.copy_pairs["across"] + found.copy_pairs["inside"] - _PAIRS),
         suspects=[shown(one.photo, one.sentence()) for one in found.suspects[:_SUSPECTS]],

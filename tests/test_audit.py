@@ -155,6 +155,9 @@ def test_sessions_are_found_in_folders_times_and_names() -> None:
         pytest.param([f"{CLASSES[i % 3]}/photo {i}.jpg" for i in range(60)], id="the name says nothing"),
         pytest.param([f"{CLASSES[i % 3]}/{chr(97 + i % 26)}{chr(97 + i // 26)}x.jpg" for i in range(60)], id="names"),
         pytest.param([f"{CLASSES[i % 3]}/all/{i}.jpg" for i in range(60)], id="one folder"),
+        pytest.param(
+            [f"{CLASSES[i % 3]}/{CLASSES[i % 3] if i % 9 else 'new'}{i}.jpg" for i in range(60)], id="a second batch"
+        ),
     ],
 )
 def test_what_parts_nothing_or_everything_is_no_session(paths: list[str]) -> None:
@@ -317,6 +320,14 @@ def test_a_session_leak_is_named_refitted_and_mended() -> None:
     assert "estimate" in found.sentence()
     groups = mending_groups(found, profile)
     assert len(set(zip(groups.tolist(), sessions_of(profile).tolist(), strict=True))) == 40
+
+
+def test_a_class_of_one_session_has_labels_that_can_be_judged_all_the_same() -> None:
+    profile = profile_of(300)
+    profile["group"] = profile["label"]
+    found = audited(profile, features_of(profile))
+    assert sum(found.suspect_labels.values()) < 60
+    assert found.shortcuts.n == 300
 
 
 def test_an_audit_survives_json() -> None:

@@ -12,7 +12,7 @@ import pytest
 from darkroom import __version__, demo_world
 from tasks.bundle import Bundle
 
-COMMANDS = ("demo", "train", "verify", "score", "held", "release", "discard", "predict", "promote", "serve")
+COMMANDS = ("demo", "train", "audit", "verify", "score", "held", "release", "discard", "predict", "promote", "serve")
 HEAVY = ("tensorflow", "keras", "prefect", "pandas", "pyarrow", "great_expectations", "scipy", "numpy")
 
 
@@ -56,6 +56,8 @@ def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
         pytest.param(["train", "no-such-folder"], 2, "no-such-folder", id="no photos"),
         pytest.param(["train", ".", "--backbone-argument", "alpha"], 2, "name=number", id="half an argument"),
         pytest.param(["train", ".", "--recipe", "no.json"], 2, "The recipe cannot be read", id="no recipe"),
+        pytest.param(["audit", "nowhere", "--data", "."], 3, "There is no bundle", id="nothing to audit"),
+        pytest.param(["audit", "nowhere"], 2, "--data", id="audit of no photos"),
         pytest.param(["verify", "nowhere"], 3, "There is no bundle", id="nothing to verify"),
         pytest.param(["release", "some-run", "--results", "."], 2, "No run with this id", id="nothing to release"),
         pytest.param(["discard", "../..", "--results", "."], 2, "No run with this id", id="no way out"),

@@ -60,7 +60,7 @@ class AuditPage:
     """
 
     bundle_id: str
-    honest: bool
+    verdict: str  # stands, in doubt, flattered
     sentence: str
     findings: Sequence[str]
     accuracies: Mapping[str, Rate]
