@@ -88,8 +88,8 @@ def killed() -> Mapping[str, Measured]:
 
 def memory() -> Mapping[str, Measured]:
     """Largest memory of all processes of a training (proportional set size), by the number of images."""
-    head = HeadOptions(dense_units=32, epochs=2)
-    recipe = TrainingRecipe(backbone="SmallConvNet", weights="none", image_size=96, head=head)
+    head = HeadOptions(dense_units=32, epochs=1)
+    recipe = TrainingRecipe(backbone="SmallConvNet", weights="none", image_size=64, head=head)
     peaks = {}
     for images in (FEW, MANY):
         folder = work() / f"train-memory-{images}"
@@ -102,7 +102,7 @@ def memory() -> Mapping[str, Measured]:
             raise RuntimeError(f"the training of {images} images exited with {run.returncode}")
         shutil.rmtree(folder)
     grown = (peaks[MANY] - peaks[FEW]) / (MANY - FEW)
-    pixels = 96 * 96 * 3
+    pixels = 64 * 64 * 3
     note = ", ".join(f"{images:,}: {peak / 2**20:,.0f} MiB" for images, peak in peaks.items())
     return {
         "training_memory_ratio": Measured(peaks[MANY] / peaks[FEW], note, [peaks]),
