@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from darkroom.settings import TrainingRecipe
 from darkroom.storage import LocalStorage
 from expectations.remedies import Interval, Outcome, Worth, outcome, worth
-from tasks.corruptions import KINDS
 from tasks.training.remedies import PLAIN, remedies
 from tasks.training.repeats import Repeats
 
@@ -78,7 +77,7 @@ def _outcome(repeats: Repeats, name: str, variant: TrainingRecipe, seed: int, ke
         repeats.labels[rows],
         np.arange(len(rows)) >= len(train),
         learned.climb(held),
-        KINDS,
+        repeats.kinds,
     )
     storage.write(key, json.dumps(asdict(found)).encode())
     return found

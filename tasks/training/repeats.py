@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from darkroom.progress import Progress
 from darkroom.settings import AugmentationOptions, TrainingRecipe
+from tasks.corruptions import KINDS
 from tasks.machine import import_tensorflow
 from tasks.training import dataset as datasets
 from tasks.training.augmentation import augmenter
@@ -50,7 +51,10 @@ class Repeats:
     Raises as `train_model`.
     """
 
-    def __init__(self, folder: Path, recipe: TrainingRecipe, work: Path, progress: Progress) -> None:
+    def __init__(
+        self, folder: Path, recipe: TrainingRecipe, work: Path, progress: Progress, kinds: Sequence[str] = KINDS
+    ) -> None:
+        self.kinds = tuple(kinds)
         import_tensorflow()
         self._progress = progress
         self._work = work
@@ -138,7 +142,7 @@ class Repeats:
 
     def climbed(self, network: Forward, rows: Sequence[int]) -> NDArray[np.float32]:
         """What a network says of some images under the ladder; the same accidents for every network."""
-        return climb(network, self._pixels.resized, rows, self._preprocessing, 0, self._progress)
+        return climb(network, self._pixels.resized, rows, self._preprocessing, 0, self._progress, self.kinds)
 
     def examples(self, rows: NDArray[np.int64]) -> Examples:
         """Some images as a training takes them."""
