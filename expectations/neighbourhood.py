@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ROWS_AT_ONCE: Final = 256
+_COLUMNS_AT_ONCE: Final = 2048  # of hashes: what fits in a processor's cache
 _LEARN_FROM: Final = 10_000
 COMPONENTS: Final = 64
 
@@ -77,11 +78,15 @@ def alike_by_hash(hashes: NDArray[np.uint64], most_bits: int, most_each: int) ->
     """
     parts = [np.zeros((0, 2), np.int64)]
     for start, block in _blocks(hashes):
-        rest = hashes[start:]
-        bits = np.bitwise_count(block[:, None] ^ rest[None, :])
-        bits[np.tril_indices(len(block), 0, len(rest))] = 255
-        first, second = np.nonzero(bits <= most_bits)
-        order = np.lexsort((bits[first, second], first))
+        found = []
+        for column in range(start, len(hashes), _COLUMNS_AT_ONCE):
+            bits = np.bitwise_count(block[:, None] ^ hashes[None, column : column + _COLUMNS_AT_ONCE])
+            if column == start:  # the block itself: each pair once
+                bits[np.tril_indices(len(block), 0, bits.shape[1])] = 255
+            first, second = np.nonzero(bits <= most_bits)
+            found.append(np.stack([first, second + column - start, bits[first, second]]))
+        first, second, away = np.concatenate(found, axis=1)
+        order = np.lexsort((away, first))
         first, second = first[order], second[order]
         place = np.arange(len(first)) - np.searchsorted(first, first)
         kept = place < most_each

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -147,6 +147,7 @@ def test_too_few_images_to_learn_from_give_no_copies(n: int, scenes: np.ndarray)
     assert found.bar.threshold is None
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), n=st.integers(2, 700), bits=st.integers(0, 20))
 def test_hash_pairs_are_those_that_brute_force_finds(seed: int, n: int, bits: int) -> None:
     hashes = np.random.default_rng(seed).integers(0, 2**12, n, dtype=np.uint64)
