@@ -105,8 +105,9 @@ def memory() -> Mapping[str, Measured]:
     pixels = 64 * 64 * 3
     note = ", ".join(f"{images:,}: {peak / 2**20:,.0f} MiB" for images, peak in peaks.items())
     return {
-        "training_memory_ratio": Measured(peaks[MANY] / peaks[FEW], note, [peaks]),
-        "training_memory_grown_against_pixels": Measured(grown / pixels, f"{grown:,.0f} of {pixels:,} bytes an image"),
+        "training_memory_grown_against_pixels": Measured(
+            grown / pixels, f"{grown:,.0f} of {pixels:,} bytes an image; {note}", [peaks]
+        ),
     }
 
 
