@@ -48,19 +48,28 @@ def run_topic(topic: str, rows: Mapping[str, Row], only: Sequence[str] = ()) -> 
         table.add_column(column)
     kept: dict[str, Any] = {}
     missed = 0
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    path = results / f"{topic}-{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
     for name, row in rows.items():
         if only and name not in only:
             continue
         started = time.perf_counter()
         console.print(f"[dim]{topic}: {name} …[/dim]")
-        figures = row()
+        try:
+            figures = row()
+        except Exception as error:  # the other rows are worth having
+            console.print_exception()
+            figures = {f"{name}: {type(error).__name__}": Measured(float("nan"), str(error).splitlines()[0][:200])}
         seconds = time.perf_counter() - started
         for figure, measured in figures.items():
-            target = targets[figure]
+            target = targets.get(figure, {"is": "==", "target": "a figure"})
             met = COMPARE[target["is"]](measured.value, target["target"])
             missed += not met
             mark = "[green]met[/green]" if met else "[red]missed[/red]"
-            table.add_row(figure, f"{target['is']} {target['target']}", f"{measured.value:.6g}", mark, measured.note)
+            cells = (figure, f"{target['is']} {target['target']}", f"{measured.value:.6g}", mark, measured.note)
+            table.add_row(*cells)
+            console.print("  " + "  ".join(cells), soft_wrap=True)
             kept[figure] = {
                 "target": target,
                 "found": measured.value,
@@ -71,11 +80,8 @@ def run_topic(topic: str, rows: Mapping[str, Row], only: Sequence[str] = ()) -> 
                 "row": name,
                 "seconds": round(seconds, 2),
             }
+        path.write_text(json.dumps({"topic": topic, "machine": machine(), "figures": kept}, indent=1, default=str))
     console.print(table)
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    path = results / f"{topic}-{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
-    path.write_text(json.dumps({"topic": topic, "machine": machine(), "figures": kept}, indent=1, default=str))
     console.print(f"raw trials: {path.relative_to(HERE.parent)}")
     return missed
 
