@@ -94,6 +94,7 @@ def audit(bundle: Path, data: Path, out: Path | None = None) -> Audited:
     found = examine(sealed, seen)
     page = draw(sealed, seen, found, data)
     written = write(out or Path(f"audit-{sealed.id}"), page, found, seen, data)
+    report_audit(page)
     return Audited(
         bundle_id=sealed.id,
         honest=found.honest,
@@ -210,13 +211,17 @@ def draw(bundle: Bundle, seen: LookedAgain, found: Audit, data: Path) -> AuditPa
 
 @task(name="write the audit", cache_policy=NO_CACHE)
 def write(out: Path, page: AuditPage, found: Audit, seen: LookedAgain, data: Path) -> Path:
-    """The page, audit.json, groups.csv where that mends a leak; the artifact in the Prefect UI."""
+    """The page, audit.json, and groups.csv where that mends a leak."""
     files = {"audit.json": found.to_json().encode()}
     if found.session_leak is not None:
         files["groups.csv"] = _groups(found, seen.profile, data)
-    path = write_audit(out, page, files)
+    return write_audit(out, page, files)
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def report_audit(page: AuditPage) -> None:
+    """The audit in the Prefect UI."""
     create_markdown_artifact(audit_markdown(page), key="audit", description=page.bundle_id)
-    return path
 
 
 def _feature_engine(bundle: Bundle) -> Engine | None:
