@@ -142,7 +142,8 @@ class Audit:
                 f"Your {self.stated.accuracy:.2f} stands ({self.stated.low:.2f} – {self.stated.high:.2f}): neither "
                 "copies nor sessions that look alike were found on both sides of the split."
             )
-        became = f"Your {self.stated.accuracy:.2f} is {told.accuracy:.2f} ± {(told.high - told.low) / 2:.2f}"
+        is_now = "is in doubt, and told again" if self.verdict == "in doubt" else "is"
+        became = f"Your {self.stated.accuracy:.2f} {is_now} {told.accuracy:.2f} ± {(told.high - told.low) / 2:.2f}"
         return f"{became}: {'; '.join(reasons)}." + (f" The figure is {told.how}." if told is self.refitted else "")
 
     def findings(self) -> tuple[str, ...]:
