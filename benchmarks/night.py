@@ -398,7 +398,9 @@ def _swap_classes(folder: Path) -> None:
 
 def _turn_a_knob(folder: Path) -> None:
     file = folder / "preprocessing.json"
-    file.write_text(file.read_text().replace('"bilinear"', '"bicubic"'))
+    stated = json.loads(file.read_text())
+    stated["geometry"]["interpolation"] = "bicubic"
+    file.write_text(json.dumps(stated))
 
 
 _CHANGES: Mapping[str, Callable[[Path], None]] = {

@@ -32,6 +32,7 @@ from darkroom.errors import WrongUse
 from darkroom.reasons import Reason
 from tasks.decode import Limits
 from tasks.knobs import Preprocessing
+from tasks.memory import return_large_blocks
 from tasks.worker_process import Died, TooSlow, WorkerProcess
 
 _AHEAD_BYTES: Final = 96 * 1024**2  # of finished arrays that may wait for a slow consumer
@@ -102,6 +103,7 @@ class DecodePool:
         processes = _cores() if processes is None else processes
         if processes < 1:
             raise WrongUse("a decode pool needs a process", expected="processes ≥ 1", found=processes)
+        return_large_blocks()
         wanted = wanted or Wanted()
         self._limits = limits or Limits()
         instructions = json.dumps(
