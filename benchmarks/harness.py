@@ -60,7 +60,9 @@ def run_topic(topic: str, rows: Mapping[str, Row], only: Sequence[str] = ()) -> 
             figures = row()
         except Exception as error:  # the other rows are worth having
             console.print_exception()
-            figures = {f"{name}: {type(error).__name__}": Measured(float("nan"), str(error).splitlines()[0][:200])}
+            figures = {
+                f"{name}: {type(error).__name__}": Measured(float("nan"), (str(error).splitlines() or [""])[0][:200])
+            }
         seconds = time.perf_counter() - started
         for figure, measured in figures.items():
             target = targets.get(figure, {"is": "==", "target": "a figure"})

@@ -10,7 +10,7 @@ from benchmarks.night import data, work
 from darkroom.settings import TrainingRecipe
 from expectations.remedies import Worth
 
-SEEDS = range(5)
+SEEDS, LADDER_IMAGES = 5, 100
 
 
 def ablation() -> Mapping[str, Measured]:
@@ -23,18 +23,18 @@ def ablation() -> Mapping[str, Measured]:
     place = work() / "ablation"
     place.mkdir()
     repeats = Repeats(data() / "trashnet", recipe, place, lambda *_: None)
-    found = {one.remedy: one for one in try_remedies(repeats, recipe, SEEDS, place / "outcomes")}
+    found = {one.remedy: one for one in try_remedies(repeats, recipe, SEEDS, LADDER_IMAGES, place / "outcomes")}
     table = "; ".join(_line(one) for one in found.values())
     own = found[RECIPE]
     return {
-        "ablation_seeds": Measured(own.seeds, table, [asdict(one) for one in found.values()], list(SEEDS)),
+        "ablation_seeds": Measured(own.seeds, table, [asdict(one) for one in found.values()], list(range(SEEDS))),
         "ladder_gain_of_the_recipe": Measured(
             own.difference.mean,
             f"over plain, 95 % interval {own.difference.low:+.3f} to {own.difference.high:+.3f}; clean accuracy "
             f"{own.accuracy_difference.mean:+.3f} ({own.accuracy_difference.low:+.3f} to "
             f"{own.accuracy_difference.high:+.3f})",
             [asdict(own)],
-            list(SEEDS),
+            list(range(SEEDS)),
         ),
     }
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from expectations.accuracy import calibration_error
 
 _RESAMPLES = 2000
+_FEWEST_GROUPS = 10
 
 
 @dataclass(frozen=True)
@@ -64,24 +65,42 @@ def accuracy_interval(right: NDArray[np.bool_], groups: NDArray[Any]) -> tuple[f
     """95 % interval of the accuracy.
 
     Where every image is a group of its own: Wilson's (1927). Else a bootstrap of whole groups with a fixed seed: images
-    of one session are right and wrong together, and an interval that treats them as independent is too narrow.
+    of one session are right and wrong together, and an interval that treats them as independent is too narrow. A
+    bootstrap of few groups is too narrow itself: under ten of them Student's t on what they differ by (the ratio
+    estimator of cluster sampling, Cochran 1977); of one group nothing can be said.
     """
     n = len(right)
+    if n == 0:
+        return 0.0, 1.0
     if len(np.unique(groups)) == n:
         z, share = 1.959964, right.mean()
         centre = (share + z * z / (2 * n)) / (1 + z * z / n)
         reach = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
         return float(centre - reach), float(centre + reach)
-    low, high = np.quantile(resampled_accuracy(right, groups, np.random.default_rng(0)), [0.025, 0.975])
+    _, group = np.unique(groups, return_inverse=True)
+    size, hits = np.bincount(group), np.bincount(group, weights=right).astype(np.float64)
+    if len(size) < _FEWEST_GROUPS:
+        return _of_few_groups(size, hits)
+    low, high = np.quantile(_resampled(size, hits, np.random.default_rng(0)), [0.025, 0.975])
     return float(low), float(high)
 
 
-def resampled_accuracy(
-    right: NDArray[np.bool_], groups: NDArray[Any], random: np.random.Generator
-) -> NDArray[np.float64]:
-    """Bootstrap of whole groups: what the accuracy of right (n,) might as well have been, (2000,)."""
-    _, group = np.unique(groups, return_inverse=True)
-    size, hits = np.bincount(group), np.bincount(group, weights=right)
+def _of_few_groups(size: NDArray[np.int64], hits: NDArray[np.float64]) -> tuple[float, float]:
+    from scipy.special import stdtrit
+
+    g = len(size)
+    if g < 2:
+        return 0.0, 1.0
+    share = hits.sum() / size.sum()
+    # Groups that happen to agree do not make the images certain: never narrower than independent images would be.
+    between = float(np.sqrt(g / (g - 1) * ((hits - share * size) ** 2).sum())) / size.sum()
+    independent = float(np.sqrt((share * (1 - share) + 1 / size.sum()) / size.sum()))
+    reach = float(stdtrit(g - 1, 0.975)) * max(between, independent)
+    return max(0.0, float(share - reach)), min(1.0, float(share + reach))
+
+
+def _resampled(size: NDArray[np.int64], hits: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    """Bootstrap of whole groups, of which so many images were right: what the accuracy might as well have been."""
     # One resample at a time: all at once would be gigabytes for many groups.
     drawn = (random.integers(len(size), size=len(size)) for _ in range(_RESAMPLES))
     return np.array([hits[chosen].sum() / size[chosen].sum() for chosen in drawn])

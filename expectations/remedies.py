@@ -1,7 +1,7 @@
 """What a remedy is worth: the same training with and without it, over seeds, held against the plain one.
 
-A seed is a split, initial weights and an augmentation. Trainings of one seed share these, so differences are taken seed
-by seed: the split moves accuracy more than most remedies do.
+A seed is a split, initial weights and an order. Trainings of one seed share these, so differences are taken seed by
+seed: the split moves accuracy more than most remedies do.
 """
 
 from __future__ import annotations
@@ -29,26 +29,32 @@ class Outcome:
     calibration_error: float
     ladder: float
     by_kind: Mapping[str, float]
+    held_to_train: float
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean over seeds, with the 95 % interval of Student's t; as wide as can be where there is one seed."""
+    """Mean over seeds with its 95 % interval; one seed has none."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Interval:
-        """Of one value a seed."""
+    def of(cls, values: Sequence[float], held_to_train: float) -> Interval:
+        """Of one value a seed: Student's t, widened because all seeds split the same images (Nadeau & Bengio,
+        "Inference for the Generalization Error", 2003); `held_to_train` is how many held-out images there are for one
+        that was learned from.
+        """
         from scipy.special import stdtrit
 
         numbers = np.asarray(values, np.float64)
-        if len(numbers) < 2:
-            return cls(float(numbers.mean()), -np.inf, np.inf)
-        reach = float(stdtrit(len(numbers) - 1, 0.975)) * float(numbers.std(ddof=1)) / np.sqrt(len(numbers))
-        return cls(float(numbers.mean()), float(numbers.mean() - reach), float(numbers.mean() + reach))
+        mean, n = float(numbers.mean()), len(numbers)
+        if n < 2:
+            return cls(mean, None, None)
+        spread = float(numbers.std(ddof=1)) * float(np.sqrt(1 / n + held_to_train))
+        reach = float(stdtrit(n - 1, 0.975)) * spread
+        return cls(mean, mean - reach, mean + reach)
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,6 @@ class Worth:
     difference: Interval
     accuracy_difference: Interval
 
-    @property
-    def told(self) -> str:
-        """Whether the difference on the ladder can be told from chance: `better`, `worse`, `not told`."""
-        return "better" if self.difference.low > 0 else "worse" if self.difference.high < 0 else "not told"
-
 
 def outcome(
     remedy: str,
@@ -79,13 +80,14 @@ def outcome(
     labels: NDArray[np.integer[Any]],
     held: NDArray[np.bool_],
     ladder: NDArray[np.floating[Any]],
+    ladder_labels: NDArray[np.integer[Any]],
     kinds: Sequence[str],
 ) -> Outcome:
-    """Measure one training: probabilities (n, k) of all its images, labels (n,) as positions, which were held out (n,);
-    `ladder` (kinds, strengths, images, k), of the held-out images in their order.
+    """Measure one training: probabilities (n, k) of the images it learned from and of held-out ones, labels (n,) as
+    positions, which were held out (n,); `ladder` (kinds, strengths, images, k) of some held-out images, with labels.
     """
     right = probabilities.argmax(axis=1) == labels
-    under = ladder_accuracy(ladder, labels[held]).mean(axis=1)
+    under = ladder_accuracy(ladder, ladder_labels).mean(axis=1)
     return Outcome(
         remedy=remedy,
         seed=seed,
@@ -94,6 +96,7 @@ def outcome(
         calibration_error=calibration_error(probabilities[held].max(axis=1), right[held]),
         ladder=float(under.mean()),
         by_kind=dict(zip(kinds, under.tolist(), strict=True)),
+        held_to_train=float(held.sum() / (~held).sum()),
     )
 
 
@@ -109,18 +112,19 @@ def worth(outcomes: Sequence[Outcome], plain: str) -> list[Worth]:
     for remedy in dict.fromkeys(one.remedy for one in outcomes):
         tried = [one for one in outcomes if one.remedy == remedy]
         paired = [(one, base[one.seed]) for one in tried if one.seed in base]
+        ratio = max(one.held_to_train for one in tried)
         found.append(
             Worth(
                 remedy=remedy,
                 against=plain,
                 seeds=len(tried),
-                accuracy=Interval.of([one.accuracy for one in tried]),
-                gap=Interval.of([one.gap for one in tried]),
-                calibration_error=Interval.of([one.calibration_error for one in tried]),
-                ladder=Interval.of([one.ladder for one in tried]),
+                accuracy=Interval.of([one.accuracy for one in tried], ratio),
+                gap=Interval.of([one.gap for one in tried], ratio),
+                calibration_error=Interval.of([one.calibration_error for one in tried], ratio),
+                ladder=Interval.of([one.ladder for one in tried], ratio),
                 by_kind={kind: float(np.mean([one.by_kind[kind] for one in tried])) for kind in tried[0].by_kind},
-                difference=Interval.of([one.ladder - other.ladder for one, other in paired]),
-                accuracy_difference=Interval.of([one.accuracy - other.accuracy for one, other in paired]),
+                difference=Interval.of([one.ladder - other.ladder for one, other in paired], ratio),
+                accuracy_difference=Interval.of([one.accuracy - other.accuracy for one, other in paired], ratio),
             )
         )
     return found

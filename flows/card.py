@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from darkroom.settings import AugmentationOptions, TrainingRecipe
+from darkroom.settings import TrainingRecipe
 from expectations import remedies
 from expectations.knowledge import Knowledge
 from expectations.restated import Restated
@@ -101,7 +101,8 @@ def _honesty(examined: Examined) -> Honesty:
         duplicates=audit.leaked,
         sessions=None if leak is None else leak.sentence(),
         label_suspects=sum(audit.suspect_labels.values()),
-        shortcuts=(audit.shortcuts.sentence(),),
+        shortcuts=tuple(one.sentence() for one in audit.shortcuts.named),
+        in_doubt=leak is not None,
     )
 
 
@@ -131,9 +132,11 @@ def _remedy(one: remedies.Worth, recipe: TrainingRecipe) -> Remedy:
 
 def _in_short(recipe: TrainingRecipe) -> str:
     head = recipe.head
-    augmented = "augmentation" if recipe.augmentation != AugmentationOptions.none() else "no augmentation"
-    tuned = f", {recipe.fine_tune.layers} layers fine-tuned" if recipe.fine_tune.layers else ""
-    return f"{augmented}, L2 {head.l2:g}, dropout {head.dropout:g}{tuned}"
+    told = ["augmentation" if recipe.augmentation.active else "no augmentation"]
+    told += [f"L2 {head.l2:g}"] if head.dense_units else []
+    told += [f"dropout {head.dropout:g}"]
+    told += [f"{recipe.fine_tune.layers} layers fine-tuned"] if recipe.fine_tune.layers else []
+    return ", ".join(told)
 
 
 def _epoch(line: Mapping[str, object]) -> EpochLine:
@@ -185,5 +188,4 @@ def _rate(one: Restated) -> Rate:
 
 def _interval(one: remedies.Interval) -> Interval:
     """One seed has no interval: the card shows that as NaN."""
-    low, high = (value if math.isfinite(value) else math.nan for value in (one.low, one.high))
-    return Interval(one.mean, low, high)
+    return Interval(one.mean, math.nan if one.low is None else one.low, math.nan if one.high is None else one.high)

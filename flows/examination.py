@@ -12,10 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.progress import Progress
+from darkroom.schemas import EMBEDDING_COMPONENTS
 from darkroom.settings import ExaminationOptions, TrainingRecipe
 from expectations.audit import Audit, audit_validation
-from expectations.knowledge import Knowledge
 from expectations.measures import Measures, measure_predictions
+from expectations.projection import learn_projection
 from expectations.remedies import Worth, ladder_accuracy
 from expectations.splits import Gap, SplitComparison, compare_splits, generalisation_gap
 from flows.repeating import LearningPoint, learn_on_less, try_remedies
@@ -53,17 +54,19 @@ class Examined:
         files = {"audit.json": self.audit.to_json().encode()}
         if self.ladder is not None:
             told = {"kinds": self.ladder.kinds, "accuracy": self.ladder.accuracy.tolist(), "images": self.ladder.images}
-            files["ladder.json"] = json.dumps(told, indent=1).encode()
-        if self.remedies:
-            files["remedies.json"] = json.dumps([asdict(one) for one in self.remedies], indent=1).encode()
-        if self.learning_curve:
-            files["learning_curve.json"] = json.dumps([asdict(one) for one in self.learning_curve], indent=1).encode()
+            files["ladder.json"] = json.dumps(told, indent=1, allow_nan=False).encode()
+        repeated = {
+            "remedies.json": [asdict(one) for one in self.remedies],
+            "learning_curve.json": [asdict(one) for one in self.learning_curve],
+        }
+        for name, found in repeated.items():
+            if found:
+                files[name] = json.dumps(found, indent=1, allow_nan=False).encode()
         return files
 
 
 def examine(
     model: TrainedModel,
-    knowledge: Knowledge,
     recipe: TrainingRecipe,
     options: ExaminationOptions,
     folder: Path,
@@ -77,20 +80,20 @@ def examine(
     profile = model.profile
     held = (profile["split"] == "validation").to_numpy()
     right = (profile["predicted_class"] == profile["label"]).to_numpy()
-    rows = profile.assign(embedding=list(knowledge.projection.apply(model.embeddings)), out_of_distribution_p=np.nan)
+    rows = profile.assign(embedding=list(_unlearned(model)), out_of_distribution_p=np.nan)
     prints = fingerprint(model.resized)
     remedies: Sequence[Worth] = ()
     curve: Sequence[LearningPoint] = ()
     if options.remedy_seeds or options.learning_curve:
-        place = work / "repeats"
-        place.mkdir(exist_ok=True)
-        repeats = Repeats(folder, recipe, place, progress)
-        seeds = range(recipe.seed, recipe.seed + options.remedy_seeds)
-        remedies = try_remedies(repeats, recipe, seeds, place / "outcomes") if seeds else ()
-        curve = learn_on_less(repeats, recipe, recipe.seed) if options.learning_curve else ()
+        repeats = Repeats(folder, recipe, work, progress)
+        kept = work / "repeated"
+        if options.remedy_seeds:
+            remedies = try_remedies(repeats, recipe, options.remedy_seeds, options.ladder_images, kept)
+        if options.learning_curve:
+            curve = learn_on_less(repeats, recipe, kept)
     return Examined(
         measures=measure(profile, model.classes),
-        gap=generalisation_gap(right, held, profile["group"].to_numpy(), seed=recipe.seed),
+        gap=generalisation_gap(right, held, profile["group"].to_numpy()),
         splits=compare_splits(rows, model.classes, seed=recipe.seed),
         audit=audit_validation(
             profile, model.features, prints.hashes, prints.pictures, model.classes, seed=recipe.seed
@@ -99,6 +102,15 @@ def examine(
         remedies=remedies,
         learning_curve=curve,
     )
+
+
+def _unlearned(model: TrainedModel) -> NDArray[np.float32]:
+    """What the splits are compared by: components of features that no training image has changed; NaN where the network
+    has learned from its first layer on.
+    """
+    if model.features is model.embeddings:
+        return np.full((len(model.profile), EMBEDDING_COMPONENTS), np.nan, np.float32)
+    return learn_projection(model.features).apply(model.features)
 
 
 def measure(profile: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, Measures]:

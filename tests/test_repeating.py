@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from darkroom.errors import DataFolderError
 from darkroom.settings import AugmentationOptions, FineTuneOptions, HeadOptions, TrainingRecipe
-from flows.repeating import SHARES, learn_on_less, try_remedies
+from flows.repeating import SHARES, learn_on_less, some_groups, try_remedies, usable_seeds
 from tasks.corruptions import KINDS, STRENGTHS
 from tasks.training.folds import cross_validate
 from tasks.training.remedies import PLAIN, RECIPE, remedies
@@ -124,17 +125,19 @@ def test_a_recipe_with_fine_tuning_is_tried_without_and_one_without_with() -> No
 def test_what_is_finished_of_an_ablation_is_not_trained_again(
     repeats: Repeats, frozen: TrainingRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = try_remedies(repeats, frozen, range(2), tmp_path / "outcomes", only=[RECIPE])
+    first = try_remedies(repeats, frozen, 2, 4, tmp_path / "outcomes", only=[RECIPE])
     assert [one.remedy for one in first] == [PLAIN, RECIPE]
     assert [one.seeds for one in first] == [2, 2]
     assert set(first[0].by_kind) == set(LADDER)
     monkeypatch.setattr(Repeats, "learned", lambda *_: pytest.fail("trained again"))
-    assert try_remedies(repeats, frozen, range(2), tmp_path / "outcomes", only=[RECIPE]) == first
+    assert try_remedies(repeats, frozen, 2, 4, tmp_path / "outcomes", only=[RECIPE]) == first
 
 
 def test_a_learning_curve_holds_out_the_same_images_and_keeps_every_class(
-    repeats: Repeats, frozen: TrainingRecipe, monkeypatch: pytest.MonkeyPatch
+    photos: Path, frozen: TrainingRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recipe = frozen.model_copy(update={"group_by": "image"})
+    repeats = Repeats(photos, recipe, tmp_path, lambda *_: None, kinds=LADDER)
     asked = []
     learned = Repeats.learned
 
@@ -143,13 +146,46 @@ def test_a_learning_curve_holds_out_the_same_images_and_keeps_every_class(
         return learned(self, recipe, train, held, seed)
 
     monkeypatch.setattr(Repeats, "learned", watched)
-    points = learn_on_less(repeats, frozen, seed=0)
+    points = learn_on_less(repeats, recipe, tmp_path / "curve")
     assert [point.share for point in points] == list(SHARES)
     assert points[0].images < points[1].images < points[2].images
-    for seed, train, held, classes in asked:
-        assert not train & held
+    for seed, train, stop, classes in asked:
+        held = {tuple(sides.held.tolist()) for sides in usable_seeds(repeats, recipe, 3) if sides.seed == seed}
+        assert not train & stop
+        assert not (train | stop) & set(*held)
         assert classes == {0, 1}
-        assert held == next(other for number, _, other, _ in asked if number == seed)
+    monkeypatch.setattr(Repeats, "learned", lambda *_: pytest.fail("trained again"))
+    assert learn_on_less(repeats, recipe, tmp_path / "curve") == points
+
+
+def test_a_seed_whose_split_leaves_a_class_on_one_side_is_passed_over(
+    repeats: Repeats, frozen: TrainingRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = Repeats.split
+
+    def refusing(self: Repeats, seed: int, **options: object) -> object:
+        if seed % 2:
+            raise DataFolderError("one side only")
+        return split(self, seed, **options)
+
+    monkeypatch.setattr(Repeats, "split", refusing)
+    assert [sides.seed for sides in usable_seeds(repeats, frozen, 3)] == [0, 2, 4]
+    monkeypatch.setattr(Repeats, "split", lambda self, _seed, **_: refusing(self, 1))
+    with pytest.raises(DataFolderError, match="in enough ways"):
+        list(usable_seeds(repeats, frozen, 3))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.25, 0.5, 1.0])
+def test_a_share_of_the_groups_is_whole_groups_with_every_class(share: float) -> None:
+    rows = np.arange(100, 300)
+    groups = np.repeat(np.arange(40), 10)
+    labels = np.repeat(np.arange(4), 100)
+    some = some_groups(rows, groups, labels, share, seed=1)
+    assert set(labels[some]) == set(labels[rows])
+    for group in np.unique(groups[some]):
+        assert (groups[some] == group).sum() == (groups[rows] == group).sum()
+    assert len(some) >= share * len(rows)
+    assert len(some) <= share * len(rows) + 10 + 20
 
 
 def test_the_ladder_has_the_kinds_that_its_readers_expect() -> None:

@@ -239,10 +239,15 @@ def _grouped(files: Sequence[LabelledFile], groups: Path | None) -> list[Labelle
         raise DataFolderError("group_by=column needs a CSV with the columns path and group.", todo="give --groups FILE")
     try:
         table = pd.read_csv(groups, dtype=str)
+        table = table.dropna(subset=["path", "group"])
         known = dict(zip(table["path"], table["group"], strict=True))
     except (OSError, ValueError, KeyError) as error:
         raise DataFolderError(
-            "The groups cannot be read.", file=groups, expected="a CSV with the columns path and group", found=error
+            "The groups cannot be read.",
+            file=groups,
+            expected="a CSV with the columns path and group",
+            found=error,
+            todo="write the columns path and group, a row an image",
         ) from error
     missing = [file.path for file in files if file.path not in known]
     if missing:
@@ -251,5 +256,6 @@ def _grouped(files: Sequence[LabelledFile], groups: Path | None) -> list[Labelle
             file=groups,
             expected="a row for every image, its path relative to the training folder",
             found=f"none for {missing[0]}",
+            todo="give every image a group; an image of its own may have its path for one",
         )
     return [LabelledFile(file.path, file.label, str(known[file.path])) for file in files]

@@ -70,7 +70,7 @@ def build_model(backbone: Any, classes: int, options: HeadOptions, seed: int) ->
 def fit(
     model: Any, backbone: Any, train: Examples, held: Examples, recipe: TrainingRecipe, work: Path, progress: Progress
 ) -> Fitted:
-    """Train in place; the weights of the best validation loss stay. `work` keeps what is finished.
+    """Train in place; of each phase the weights of its best validation loss stay. `work` keeps what is finished.
 
     A backbone with weights is frozen: its features are computed once (a few times with augmentation), and only the head
     learns. A backbone without learns end to end. The optional second phase unfreezes the top of a frozen backbone, and

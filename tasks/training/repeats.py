@@ -34,6 +34,9 @@ from tasks.training.outputs import computed, counter
 from tasks.training.pixels import decode_all
 from tasks.training.rows import Rows
 
+# Images whose features under the whole ladder are in memory together: half a megabyte each at 1,280 features.
+_CLIMB_AT_ONCE = 64
+
 
 class Classifier(Protocol):
     """A trained network, on the images of the dataset that it came from."""
@@ -46,9 +49,10 @@ class Classifier(Protocol):
 
 
 class Repeats:
-    """Trainings on one dataset, with one preparation and one backbone; `work` keeps pixels and features.
+    """Trainings on one dataset, with one preparation and one backbone.
 
-    Raises as `train_model`.
+    `work` keeps pixels and features. It may be the folder of a training (tasks.training.work): then nothing is decoded
+    again. Raises as `train_model`.
     """
 
     def __init__(
@@ -71,12 +75,16 @@ class Repeats:
         self._place_of: dict[int, int] = {}
         self._ladder: Rows | None = None
 
-    def split(self, seed: int, among: NDArray[np.int64] | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows to learn from and rows held out, as a training with this seed splits them; `among` some rows only."""
+    def split(
+        self, seed: int, among: NDArray[np.int64] | None = None, share: float | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows to learn from and rows held out, as a training with this seed splits them; `among` some rows only, and
+        with another share held out.
+        """
         rows = np.arange(len(self.labels)) if among is None else among
         files = tuple(self._dataset.files[row] for row in rows)
         some = Dataset(self._dataset.folder, files, self.classes, self._dataset.group_by)
-        found = datasets.split(some, self._recipe.validation_share, seed)
+        found = datasets.split(some, share or self._recipe.validation_share, seed)
         return rows[list(found.train)], rows[list(found.validation)]
 
     def learned(
@@ -129,12 +137,13 @@ class Repeats:
     def corrupted(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Features (kinds, strengths, len(rows), f) under the ladder; an image is corrupted once for all trainings."""
         missing = [row for row in rows.tolist() if row not in self._place_of]
-        if missing:
-            by_image = np.moveaxis(self.climbed(forward(pooled(self.backbone)), missing), 2, 0)
+        for start in range(0, len(missing), _CLIMB_AT_ONCE):
+            some = missing[start : start + _CLIMB_AT_ONCE]
+            by_image = np.moveaxis(self.climbed(forward(pooled(self.backbone)), some), 2, 0)
             if self._ladder is None:
                 # Half precision: a hundredth of a percent of a feature, against a disk twice as full.
                 self._ladder = Rows(self._work / "ladder.rows", by_image.shape[1:], np.float16)
-            self._place_of |= {row: len(self._ladder) + place for place, row in enumerate(missing)}
+            self._place_of |= {row: len(self._ladder) + place for place, row in enumerate(some)}
             self._ladder.append(by_image)
         assert self._ladder is not None, "no rows were asked for"
         stored = self._ladder[np.array([self._place_of[row] for row in rows.tolist()], np.int64)]
@@ -161,7 +170,11 @@ class _Head:
 
     def climb(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         answer = forward(self.head)
-        return np.stack([np.stack([answer(images) for images in kind]) for kind in self.repeats.corrupted(rows)])
+        parts = []
+        for start in range(0, len(rows), _CLIMB_AT_ONCE):
+            features = self.repeats.corrupted(rows[start : start + _CLIMB_AT_ONCE])
+            parts.append(np.stack([np.stack([answer(images) for images in kind]) for kind in features]))
+        return np.concatenate(parts, axis=2)
 
 
 @dataclass(frozen=True)

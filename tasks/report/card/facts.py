@@ -133,7 +133,7 @@ class Honesty:
     `stated` is the accuracy of the validation images as they were split, `restated` without those that flatter it.
     `duplicates` counts validation images with a near-duplicate in training; `sessions` says in a sentence whether
     sessions stand on both sides; `label_suspects` counts images whose label is in doubt; each of `shortcuts` says in a
-    sentence which property gives a class away.
+    sentence which property gives a class away. `in_doubt`: sessions leak, whatever the restated figure says.
     """
 
     sentence: str
@@ -143,6 +143,7 @@ class Honesty:
     sessions: str | None = None
     label_suspects: int = 0
     shortcuts: tuple[str, ...] = ()
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True)

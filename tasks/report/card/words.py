@@ -28,6 +28,8 @@ def caution(facts: CardFacts) -> tuple[str, str] | None:
         return "not audited", _NOT_AUDITED
     if flattered(facts):
         return "flattered", f"Validation as it was split says {facts.honesty.stated.value:.1%}."
+    if facts.honesty.in_doubt:
+        return "in doubt", "Sessions stand on both sides of the split."
     return None
 
 
@@ -52,7 +54,7 @@ def honesty_findings(facts: CardFacts) -> list[tuple[str, str, str]]:
     else:
         found.append(("ok", "duplicates", "No validation image is a near-duplicate of a training image."))
     if honesty.sessions is not None:
-        found.append(("empty", "sessions", honesty.sessions))
+        found.append(("warn", "sessions", honesty.sessions))
     if suspects:
         found.append(("warn", "labels", f"{_images(suspects)} {_have(suspects)} a label that may be wrong."))
     return [*found, *(("warn", "shortcut", shortcut) for shortcut in honesty.shortcuts)]
