@@ -161,11 +161,13 @@ def test_the_order_of_the_classes_is_that_of_their_names_and_a_person_is_told(ph
     assert classes == tuple(sorted(classes))
     sealed = Sealed(
         bundle_id="x", path="x", classes=classes, images={"train": 48, "validation": 12}, left_out=3,
-        training_accuracy=1, validation_accuracy=1, validation_interval=(0.9, 1), calibration_error=0,
+        training_accuracy=1, validation_accuracy=1, validation_interval=(0.9, 1), honest_accuracy=1,
+        honest_interval=(0.9, 1), honesty="Your 1.00 stands.", calibration_error=0,
         calibration_error_after=0, seconds=1,
     )  # fmt: skip
     assert "Classes, in the order of the outputs: 10 mm, 9 mm, Zelkova, ash, birch, élan" in sealed.as_text()
     assert "3 files left out" in sealed.as_text()
+    assert "Your 1.00 stands." in sealed.as_text()
     many = sealed.model_copy(update={"classes": tuple(map(str, range(1000)))})
     assert "… (1000;" in many.as_text()
 

@@ -436,10 +436,12 @@ def test_a_pool_of_no_processes_is_refused() -> None:
 # ---- from a user's script ------------------------------------------------------------------------------------------
 
 SCRIPT = """
-    import sys, time
+    import signal, sys, time
     from pathlib import Path
     from tasks.presets import preset
     from tasks.workers import DecodePool, Job, Wanted
+    # Where the tests were started in the background Ctrl-C is ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("the script runs", flush=True)
     pool = DecodePool(preset("load_img", size=(48, 64)), Wanted(properties=False), processes=2)
     data = Path(sys.argv[1]).read_bytes()
