@@ -75,7 +75,7 @@ def card_facts(
         ladder=_ladder(examined),
         remedies=tuple(_remedy(one, recipe) for one in examined.remedies),
         learning_curve=tuple(
-            LearningPoint(one.share, one.images, _interval(one.accuracy)) for one in examined.learning_curve
+            LearningPoint(one.share, one.images, _share(one.accuracy)) for one in examined.learning_curve
         ),
         split_comparison=SplitComparison(examined.splits.sentence, tuple(view.drift_lines(examined.splits.drift))),
         confused=_confused(model, splits["validation"], folder),
@@ -120,10 +120,10 @@ def _remedy(one: remedies.Worth, recipe: TrainingRecipe) -> Remedy:
         name=one.remedy,
         settings=_in_short(variant),
         seeds=one.seeds,
-        accuracy=_interval(one.accuracy),
+        accuracy=_share(one.accuracy),
         gap=_interval(one.gap),
-        calibration_error=_interval(one.calibration_error),
-        ladder=_interval(one.ladder),
+        calibration_error=_share(one.calibration_error),
+        ladder=_share(one.ladder),
         by_kind=one.by_kind,
         difference=None if one.remedy == one.against else _interval(one.difference),
         is_recipe=one.remedy == RECIPE,
@@ -184,6 +184,12 @@ def _confused(model: TrainedModel, held: pd.DataFrame, folder: Path) -> tuple[Co
 
 def _rate(one: Restated) -> Rate:
     return Rate(one.accuracy, one.low, one.high, one.n)
+
+
+def _share(one: remedies.Interval) -> Interval:
+    """Of a share: Student's interval of two seeds may leave what a share can be."""
+    found = _interval(one)
+    return Interval(found.mean, max(0.0, found.low), min(1.0, found.high)) if found.known else found
 
 
 def _interval(one: remedies.Interval) -> Interval:
