@@ -29,7 +29,7 @@ FEW, MANY = 2000, 12_000
 KILLS_FROM_NOTHING = (
     ("decode", 90),
     ("learn", 20),
-    ("learn", 45),
+    ("learn", 28),
     ("predict", 3),
     ("learn what is normal", 1),
     ("choose goldens", 1),
