@@ -118,11 +118,16 @@ class HeadOptions(_Form):
 
 
 class FineTuneOptions(_Form):
-    """The optional second phase."""
+    """The second phase, for a backbone that comes with weights."""
 
-    layers: int = Field(default=0, ge=0, description="Top layers of the backbone to unfreeze; 0: no second phase.")
+    layers: int = Field(default=30, ge=0, description="Top layers of the backbone to unfreeze; 0: no second phase.")
     learning_rate: float = Field(default=1e-5, gt=0, description="Adam's, in the second phase.")
     epochs: int = Field(default=10, ge=1, le=1000, description="At most.")
+
+    @classmethod
+    def none(cls) -> Self:
+        """The backbone stays as it came."""
+        return cls(layers=0)
 
 
 class TrainingRecipe(_Form):
@@ -149,8 +154,13 @@ class TrainingRecipe(_Form):
     groups: Path | None = Field(default=None, description="CSV with the columns path and group, for group_by=column.")
     augmentation: AugmentationOptions = Field(default_factory=AugmentationOptions, description="While training only.")
     head: HeadOptions = Field(default_factory=HeadOptions, description="The layers on top.")
-    fine_tune: FineTuneOptions = Field(default_factory=FineTuneOptions, description="A second phase, if wanted.")
+    fine_tune: FineTuneOptions = Field(default_factory=FineTuneOptions, description="The second phase.")
     seed: int = Field(default=0, ge=0, description="Of the split, the initial weights and the augmentation.")
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether there is a second phase; a backbone without weights learns in the first."""
+        return self.weights != "none" and self.fine_tune.layers > 0
 
 
 class ExaminationOptions(_Form):

@@ -86,7 +86,7 @@ def settings_of(recipe: TrainingRecipe) -> dict[str, object]:
     """The recipe as one flat table."""
     settings = recipe.model_dump(mode="json")
     flat = {key: value for key, value in settings.items() if not isinstance(value, dict)}
-    parts = ("augmentation", "head", "fine_tune")
+    parts = ("augmentation", "head", *(["fine_tune"] if recipe.fine_tunes else []))
     return flat | {f"{part}: {key}": value for part in parts for key, value in settings[part].items()}
 
 
@@ -135,7 +135,7 @@ def _in_short(recipe: TrainingRecipe) -> str:
     told = ["augmentation" if recipe.augmentation.active else "no augmentation"]
     told += [f"L2 {head.l2:g}"] if head.dense_units else []
     told += [f"dropout {head.dropout:g}"]
-    told += [f"{recipe.fine_tune.layers} layers fine-tuned"] if recipe.fine_tune.layers else []
+    told += [f"{recipe.fine_tune.layers} layers fine-tuned"] if recipe.fine_tunes else []
     return ", ".join(told)
 
 

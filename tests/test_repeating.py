@@ -40,7 +40,14 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> TrainingRecipe:
     features = keras.layers.Conv2D(6, 3, strides=4, activation="relu")(inputs)
     path = tmp_path_factory.mktemp("backbone") / "small.keras"
     keras.Model(inputs, features).save(path)
-    return TrainingRecipe(weights=str(path), image_size=32, group_by="sub-folder", validation_share=0.25, head=HEAD)
+    return TrainingRecipe(
+        weights=str(path),
+        image_size=32,
+        group_by="sub-folder",
+        validation_share=0.25,
+        head=HEAD,
+        fine_tune=FineTuneOptions.none(),
+    )
 
 
 @pytest.fixture
@@ -118,8 +125,8 @@ def test_a_remedy_that_a_recipe_cannot_have_is_not_tried(recipe: TrainingRecipe,
 
 
 def test_a_recipe_with_fine_tuning_is_tried_without_and_one_without_with() -> None:
-    assert "recipe with fine-tuning" in remedies(TrainingRecipe())
-    assert "recipe without fine-tuning" in remedies(TrainingRecipe(fine_tune=FineTuneOptions(layers=5)))
+    assert "recipe with fine-tuning" in remedies(TrainingRecipe(fine_tune=FineTuneOptions.none()))
+    assert "recipe without fine-tuning" in remedies(TrainingRecipe())
 
 
 def test_what_is_finished_of_an_ablation_is_not_trained_again(

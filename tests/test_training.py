@@ -16,6 +16,7 @@ from tasks.bundle import Bundle
 from tasks.training import dataset as datasets
 from tasks.training.augmentation import augmenter
 from tasks.training.backbone import build_backbone, preprocessing_for
+from tasks.training.learning import Phase, Sources, learn
 from tasks.training.recipe import train_model
 from tests import tiny
 
@@ -150,6 +151,24 @@ def test_a_frozen_backbone_keeps_its_weights_and_a_second_phase_leaves_batchnorm
                 changed.add(type(layer).__name__)
         assert changed == (set() if layers == 0 else changed - {"BatchNormalization"})
         assert bool(changed) == bool(layers)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_phase_that_only_does_harm_leaves_the_network_as_it_was_where_it_had_learned(
+    tmp_path: Path, learned: bool
+) -> None:
+    import keras
+
+    numbers = np.random.default_rng(0)
+    x, y = numbers.normal(size=(64, 4)).astype(np.float32), np.arange(64) % 2
+    x[:, 0] += 4 * y - 2
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, "softmax")])
+    right = np.zeros((4, 2), np.float32)
+    right[0] = -3, 3
+    model.set_weights([right, np.zeros(2, np.float32)])
+    sources = Sources(lambda _, order: iter([x[order]]), 1 - y, lambda: iter([x]), y, np.ones(2, np.float32))
+    learn(model, Phase("harm", 2, 5.0, 64, 5, 0, learned), sources, tmp_path, lambda *_: None)
+    assert np.array_equal(model.get_weights()[0], right) == learned
 
 
 def test_augmentation_changes_images_while_training_only(labelled: Path) -> None:

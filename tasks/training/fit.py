@@ -35,8 +35,8 @@ class History:
 
 @dataclass(frozen=True)
 class Fitted:
-    """How the learning went. As long as nothing in the backbone was changed: its `features` of every decoded image, and
-    the `head` on them.
+    """How the learning went. Of a backbone that came with weights: its `features` of every decoded image, as it came;
+    and as long as nothing in it was changed, the `head` on them.
     """
 
     history: History
@@ -73,7 +73,7 @@ def fit(
     """Train in place; of each phase the weights of its best validation loss stay. `work` keeps what is finished.
 
     A backbone with weights is frozen: its features are computed once (a few times with augmentation), and only the head
-    learns. A backbone without learns end to end. The optional second phase unfreezes the top of a frozen backbone, and
+    learns. A backbone without learns end to end. The second phase unfreezes the top of a frozen backbone, and
     BatchNorm keeps the statistics that it will use on single images.
     """
     history = History()
@@ -91,13 +91,13 @@ def fit(
     head, phase = head_of(model), head_phase(options, recipe.seed)
     features = _features(backbone, train, recipe, work, progress)
     told("head", learn(head.probabilities, phase, features.sources(train, held, phase, options), work, progress))
-    tune = recipe.fine_tune
-    if not tune.layers:
+    if not recipe.fine_tunes:
         return Fitted(history, features.plain, head)
+    tune = recipe.fine_tune
     _unfreeze(backbone, tune.layers)
-    phase = Phase("fine-tune", tune.epochs, tune.learning_rate, options.batch_size, options.patience, recipe.seed)
+    phase = Phase("fine-tune", tune.epochs, tune.learning_rate, options.batch_size, options.patience, recipe.seed, True)
     told("fine-tune", learn(model, phase, _images(train, held, recipe, phase), work, progress))
-    return Fitted(history)
+    return Fitted(history, features.plain)
 
 
 def head_phase(options: HeadOptions, seed: int) -> Phase:

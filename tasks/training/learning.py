@@ -23,7 +23,9 @@ Inputs = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Phase:
-    """How long and how fast; `name` also names its random numbers and its checkpoint."""
+    """How long and how fast; `name` also names its random numbers and its checkpoint. What has `learned` before must
+    not end worse than it begins.
+    """
 
     name: str
     epochs: int
@@ -31,6 +33,7 @@ class Phase:
     batch_size: int
     patience: int
     seed: int
+    learned: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ def _epochs(
         for variable, value in zip(optimizer.variables, state.optimizer, strict=True):
             variable.assign(value)
     step, answer = _step(model, optimizer), forward(model)
+    if phase.learned and not state.best:
+        state = Checkpoint(loss=_validated(answer, sources)["val_loss"], best=model.get_weights())
     n = len(sources.train_labels)
     written = time.monotonic()
     for epoch in range(len(state.epochs), phase.epochs):

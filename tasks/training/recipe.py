@@ -57,12 +57,13 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
     say = progress or _silent
     preprocessing = preprocessing_for(recipe)
     dataset = datasets.scan(folder, recipe.group_by, recipe.groups)
-    pixels = decode_all(dataset, preprocessing, work, say)
-    usable = Dataset(dataset.folder, pixels.files, dataset.classes, dataset.group_by)
-    split = datasets.split(usable, recipe.validation_share, recipe.seed)
+    # Before anything is decoded: weights that cannot be had are found at once.
     keras.utils.set_random_seed(recipe.seed)
     backbone = build_backbone(recipe)
     model = build_model(backbone, len(dataset.classes), recipe.head, recipe.seed)
+    pixels = decode_all(dataset, preprocessing, work, say)
+    usable = Dataset(dataset.folder, pixels.files, dataset.classes, dataset.group_by)
+    split = datasets.split(usable, recipe.validation_share, recipe.seed)
     labels = np.array([dataset.classes.index(file.label) for file in pixels.files])
     train, held = (_examples(pixels, labels, rows, preprocessing) for rows in (split.train, split.validation))
     fitted = fit(model, backbone, train, held, recipe, work, say)

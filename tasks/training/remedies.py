@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from darkroom.settings import AugmentationOptions, FineTuneOptions, HeadOptions, TrainingRecipe
+from darkroom.settings import AugmentationOptions, FineTuneOptions, TrainingRecipe
 
 PLAIN: Final = "plain"
 RECIPE: Final = "recipe"
 # What is tried where a recipe leaves a remedy out.
-_TRIED: Final = TrainingRecipe(fine_tune=FineTuneOptions(layers=30, epochs=10))
+_USUAL: Final = TrainingRecipe()
 
 
 def remedies(recipe: TrainingRecipe) -> Mapping[str, TrainingRecipe]:
@@ -29,7 +29,7 @@ def _without_any(recipe: TrainingRecipe) -> TrainingRecipe:
         update={
             "augmentation": AugmentationOptions.none(),
             "head": recipe.head.model_copy(update={"l2": 0.0, "dropout": 0.0}),
-            "fine_tune": FineTuneOptions(),
+            "fine_tune": FineTuneOptions.none(),
         }
     )
 
@@ -40,22 +40,21 @@ def _switches(recipe: TrainingRecipe) -> Mapping[str, tuple[bool, TrainingRecipe
     def head(name: str, value: float) -> TrainingRecipe:
         return recipe.model_copy(update={"head": recipe.head.model_copy(update={name: value})})
 
-    usual = HeadOptions()
     switches = {
         "augmentation": (
             recipe.augmentation.active,
             recipe.model_copy(update={"augmentation": AugmentationOptions.none()}),
-            recipe.model_copy(update={"augmentation": _TRIED.augmentation}),
+            recipe.model_copy(update={"augmentation": _USUAL.augmentation}),
         ),
-        "dropout": (recipe.head.dropout > 0, head("dropout", 0.0), head("dropout", usual.dropout)),
+        "dropout": (recipe.head.dropout > 0, head("dropout", 0.0), head("dropout", _USUAL.head.dropout)),
         "fine-tuning": (
-            recipe.fine_tune.layers > 0,
-            recipe.model_copy(update={"fine_tune": FineTuneOptions()}),
-            recipe.model_copy(update={"fine_tune": _TRIED.fine_tune}),
+            recipe.fine_tunes,
+            recipe.model_copy(update={"fine_tune": FineTuneOptions.none()}),
+            recipe.model_copy(update={"fine_tune": _USUAL.fine_tune}),
         ),
     }
     if recipe.head.dense_units:  # L2 is on the dense layer
-        switches["L2"] = (recipe.head.l2 > 0, head("l2", 0.0), head("l2", usual.l2))
+        switches["L2"] = (recipe.head.l2 > 0, head("l2", 0.0), head("l2", _USUAL.head.l2))
     if recipe.weights == "none":
         del switches["fine-tuning"]
     return switches

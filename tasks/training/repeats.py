@@ -97,7 +97,7 @@ class Repeats:
         work = self._work / "training"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        if recipe.weights == "none" or recipe.fine_tune.layers:
+        if recipe.weights == "none" or recipe.fine_tunes:
             seeded = recipe.model_copy(update={"seed": seed})
             backbone = build_backbone(seeded)
             model = build_model(backbone, len(self.classes), recipe.head, seed)
