@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import pandas as pd
 from darkroom.settings import TrainingRecipe
 from expectations import remedies
 from expectations.knowledge import Knowledge
+from expectations.measures import Measures
 from expectations.restated import Restated
+from flows import examination
 from flows.examination import Examined
 from flows.pictures import thumbnails_of
 from tasks.goldens import Golden
@@ -48,8 +51,32 @@ def card_facts(
     recipe: TrainingRecipe,
     folder: Path,
 ) -> CardFacts:
-    """Everything a person should know of a bundle before using it; `folder` is where its photos are, for pictures."""
-    measures = examined.measures
+    """Everything a person should know of a trained bundle before using it; `folder` is where its photos are."""
+    return replace(
+        model_facts(name, model, examined.measures, knowledge, goldens, recipe.group_by, folder),
+        recipe=settings_of(recipe),
+        gap=(100 * examined.gap.value, 100 * examined.gap.low, 100 * examined.gap.high),
+        honesty=_honesty(examined),
+        curves=tuple(_epoch(one) for one in model.history),
+        ladder=ladder_shown(examined.ladder),
+        remedies=tuple(_remedy(one, recipe) for one in examined.remedies),
+        learning_curve=tuple(
+            LearningPoint(one.share, one.images, _share(one.accuracy)) for one in examined.learning_curve
+        ),
+        split_comparison=SplitComparison(examined.splits.sentence, tuple(view.drift_lines(examined.splits.drift))),
+    )
+
+
+def model_facts(
+    name: str,
+    model: TrainedModel,
+    measures: Mapping[str, Measures],
+    knowledge: Knowledge,
+    goldens: list[Golden],
+    grouping: str,
+    folder: Path,
+) -> CardFacts:
+    """What is known of a model whoever trained it; `folder` is where its photos are, for pictures."""
     splits = {split: model.profile[model.profile["split"] == split] for split in measures}
     return CardFacts(
         name=name,
@@ -58,9 +85,8 @@ def card_facts(
         images={split: dict(Counter(rows["label"])) for split, rows in splits.items()},
         accuracy={split: Rate(one.accuracy, *one.interval, one.n) for split, one in measures.items()},
         confusion=measures["validation"].confusion,
-        grouping=recipe.group_by,
+        grouping=grouping,
         groups={split: int(rows["group"].nunique()) for split, rows in splits.items()},
-        recipe=settings_of(recipe),
         preprocessing=model.preprocessing.knobs(),
         calibration_error_before=knowledge.calibration.error_before,
         calibration_error_after=knowledge.calibration.error_after,
@@ -69,15 +95,6 @@ def card_facts(
         golden_kinds=dict(Counter(golden.why for golden in goldens)),
         versions=libraries(),
         left_out={one.path: one.why for one in model.left_out},
-        gap=(100 * examined.gap.value, 100 * examined.gap.low, 100 * examined.gap.high),
-        honesty=_honesty(examined),
-        curves=tuple(_epoch(one) for one in model.history),
-        ladder=_ladder(examined),
-        remedies=tuple(_remedy(one, recipe) for one in examined.remedies),
-        learning_curve=tuple(
-            LearningPoint(one.share, one.images, _share(one.accuracy)) for one in examined.learning_curve
-        ),
-        split_comparison=SplitComparison(examined.splits.sentence, tuple(view.drift_lines(examined.splits.drift))),
         confused=_confused(model, splits["validation"], folder),
     )
 
@@ -106,8 +123,8 @@ def _honesty(examined: Examined) -> Honesty:
     )
 
 
-def _ladder(examined: Examined) -> Ladder | None:
-    found = examined.ladder
+def ladder_shown(found: examination.Ladder | None) -> Ladder | None:
+    """The ladder as the card has it."""
     if found is None:
         return None
     accuracy = tuple(tuple(row) for row in found.accuracy.tolist())

@@ -22,8 +22,9 @@ from expectations.splits import Gap, SplitComparison, compare_splits, generalisa
 from flows.repeating import LearningPoint, learn_on_less, try_remedies
 from tasks.corruptions import KINDS
 from tasks.fingerprints import fingerprint
+from tasks.inference import load_engine
 from tasks.training import TrainedModel
-from tasks.training.ladder import climb_saved, some_of
+from tasks.training.ladder import climb, some_of
 from tasks.training.repeats import Repeats
 
 
@@ -35,6 +36,11 @@ class Ladder:
     accuracy: NDArray[np.float64]
     hits: int
     images: int
+
+    def to_json(self) -> str:
+        """For the bundle."""
+        told = {"kinds": self.kinds, "accuracy": self.accuracy.tolist(), "images": self.images}
+        return json.dumps(told, indent=1, allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,7 @@ class Examined:
         """File name → bytes, for the bundle."""
         files = {"audit.json": self.audit.to_json().encode()}
         if self.ladder is not None:
-            told = {"kinds": self.ladder.kinds, "accuracy": self.ladder.accuracy.tolist(), "images": self.ladder.images}
-            files["ladder.json"] = json.dumps(told, indent=1, allow_nan=False).encode()
+            files["ladder.json"] = self.ladder.to_json().encode()
         repeated = {
             "remedies.json": [asdict(one) for one in self.remedies],
             "learning_curve.json": [asdict(one) for one in self.learning_curve],
@@ -135,5 +140,6 @@ def climb_ladder(model: TrainedModel, most: int, seed: int, progress: Progress) 
         return None
     labels = np.array([model.classes.index(label) for label in model.profile["label"].iloc[rows]])
     predicted = np.array([model.classes.index(name) for name in model.profile["predicted_class"].iloc[rows]])
-    found = climb_saved(model.model_path, model.resized, rows, model.preprocessing, seed, progress)
+    engine = load_engine(model.model_path, model.embedding_layer, input_shape=model.preprocessing.input_shape)
+    found = climb(lambda x: engine.run(x).probabilities, model.resized, rows, model.preprocessing, seed, progress)
     return Ladder(KINDS, ladder_accuracy(found, labels), int((predicted == labels).sum()), len(rows))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.report.card import (
+    Adopted,
     CardFacts,
     Confused,
     EpochLine,
@@ -23,6 +24,7 @@ from tasks.report.card import (
     Interval,
     Ladder,
     LearningPoint,
+    PreparationLine,
     Rate,
     Remedy,
     SplitComparison,
@@ -561,3 +563,31 @@ def test_the_chart_of_the_markdown_is_one_small_opaque_picture() -> None:
 def test_two_cards_of_the_same_facts_are_the_same_bytes() -> None:
     assert bundle_card_html(full()) == bundle_card_html(full())
     assert bundle_card(full()) == bundle_card(full())
+
+
+def test_the_card_of_an_adopted_model_says_where_it_came_from_and_claims_no_more_than_is_known() -> None:
+    preparations = (
+        PreparationLine("squash, bilinear, scaling tf", Rate.of(150, 165), True, True),
+        PreparationLine("centre crop, LANCZOS, scaling tf", Rate.of(148, 165), False, False),
+    )
+    adopted = Adopted(("A Keras model in HDF5.",), ("Dropout is inactive.",), preparations)
+    facts = card(adopted=adopted, recipe={})
+    assert "photos it was adopted with" in headline(facts)
+    assert (caution(facts) or ("",))[0] == "adopted"
+    for page in (bundle_card(facts), bundle_card_html(facts)):
+        assert "Where it came from" in page
+        assert "A Keras model in HDF5." in page
+        assert "squash, bilinear, scaling tf" in page
+        assert "above validation" not in page, "nothing is known of its training"
+    assert "Where it came from" not in bundle_card_html(card())
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_what_an_adopted_model_says_of_itself_stays_text(text: str) -> None:
+    def told(words: str) -> CardFacts:
+        return card(adopted=Adopted((words,), (words,), (PreparationLine(words, Rate.of(1, 2), True, False),)))
+
+    assert_stays_text(bundle_card(told("calm")), bundle_card(told(text)))
+    calm, hostile = (Outline(bundle_card_html(told(words))) for words in ("calm", text))
+    assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in calm.elements]
+    assert_harmless(hostile.text.replace("\n", ""))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,7 @@ from numpy.typing import NDArray
 
 from darkroom.progress import Progress
 from tasks.corruptions import KINDS, STRENGTHS, corrupt_batch
-from tasks.machine import import_tensorflow
 from tasks.preprocessing import Preprocessing, to_tensor
-from tasks.training.learning import forward
 from tasks.training.rows import Rows
 
 _BATCH = 64
@@ -51,22 +48,6 @@ def climb(
             strengths.append(np.concatenate(parts))
         found.append(strengths)
     return np.array(found)
-
-
-def climb_saved(
-    model_path: Path,
-    resized: Rows,
-    rows: Sequence[int],
-    preprocessing: Preprocessing,
-    seed: int,
-    progress: Progress,
-) -> NDArray[np.float32]:
-    """Probabilities (kinds, strengths, images, classes) of a saved network."""
-    import_tensorflow()
-    import keras
-
-    model = keras.saving.load_model(model_path, compile=False, safe_mode=True)
-    return climb(forward(model), resized, rows, preprocessing, seed, progress)
 
 
 def some_of(rows: Sequence[int], most: int, seed: int) -> list[int]:

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from darkroom.errors import TrainingFailed
 from darkroom.progress import Progress
-from darkroom.schemas import PROFILE
 from darkroom.settings import TrainingRecipe
 from tasks.machine import import_tensorflow
 from tasks.preprocessing import Preprocessing
 from tasks.training import dataset as datasets
 from tasks.training.backbone import build_backbone, preprocessing_for
-from tasks.training.dataset import Dataset, Split
+from tasks.training.dataset import Dataset
 from tasks.training.examples import Examples
 from tasks.training.features import EMBEDDING
 from tasks.training.fit import build_model, fit, predict, save
 from tasks.training.pixels import LeftOut, Pixels, decode_all
+from tasks.training.profile import profile_of
 from tasks.training.rows import Rows
 
 
@@ -81,7 +81,7 @@ def train_model(folder: Path, recipe: TrainingRecipe, work: Path, progress: Prog
         preprocessing=preprocessing,
         classes=dataset.classes,
         embedding_layer=EMBEDDING,
-        profile=_profile(pixels, split, dataset.classes, probabilities),
+        profile=profile_of(pixels, split, dataset.classes, probabilities),
         embeddings=embeddings,
         history=fitted.history.epochs,
         left_out=pixels.left_out,
@@ -95,24 +95,6 @@ def _examples(
 ) -> Examples:
     which = np.array(rows, np.int64)
     return Examples(pixels.resized, which, labels[which], preprocessing)
-
-
-def _profile(
-    pixels: Pixels, split: Split, classes: tuple[str, ...], probabilities: NDArray[np.float32]
-) -> pd.DataFrame:
-    held = np.zeros(len(pixels.files), np.bool_)
-    held[list(split.validation)] = True
-    rows: pd.DataFrame = pixels.properties.assign(
-        path=[file.path for file in pixels.files],
-        content_id=pixels.content_ids,
-        split=np.where(held, "validation", "train"),
-        group=[file.group for file in pixels.files],
-        label=[file.label for file in pixels.files],
-        predicted_class=np.asarray(classes, dtype=object)[probabilities.argmax(axis=1)],
-        probabilities=list(probabilities),
-    )
-    profile: pd.DataFrame = rows[PROFILE.names]
-    return profile
 
 
 def _silent(stage: str, done: int, total: int, note: str) -> None:

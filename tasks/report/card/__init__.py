@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.report.card.facts import (
+    Adopted,
     CardFacts,
     Confused,
     EpochLine,
@@ -10,6 +11,7 @@ from tasks.report.card.facts import (
     Interval,
     Ladder,
     LearningPoint,
+    PreparationLine,
     Rate,
     Remedy,
     SplitComparison,
@@ -18,6 +20,7 @@ from tasks.report.card.markdown import bundle_card
 from tasks.report.card.page import bundle_card_html
 
 __all__ = [
+    "Adopted",
     "CardFacts",
     "Confused",
     "EpochLine",
@@ -25,6 +28,7 @@ __all__ = [
     "Interval",
     "Ladder",
     "LearningPoint",
+    "PreparationLine",
     "Rate",
     "Remedy",
     "SplitComparison",

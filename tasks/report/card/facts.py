@@ -165,6 +165,29 @@ class Confused:
 
 
 @dataclass(frozen=True)
+class PreparationLine:
+    """A preparation that was tried on labelled photos. `in_set`: it is among those that the photos cannot tell apart;
+    `sealed`: it is this bundle's.
+    """
+
+    name: str
+    accuracy: Rate
+    in_set: bool
+    sealed: bool
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """Of a model that was made elsewhere: what it is and how it came, a sentence each; what is odd about it; which
+    preparations were tried, the best first.
+    """
+
+    sentences: tuple[str, ...]
+    findings: tuple[str, ...] = ()
+    preparations: tuple[PreparationLine, ...] = ()
+
+
+@dataclass(frozen=True)
 class CardFacts:
     """Everything that the card says.
 
@@ -202,6 +225,7 @@ class CardFacts:
     learning_curve: tuple[LearningPoint, ...] = ()
     split_comparison: SplitComparison | None = None
     confused: tuple[Confused, ...] = ()
+    adopted: Adopted | None = None
 
     @property
     def kept(self) -> EpochLine | None:

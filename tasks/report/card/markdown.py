@@ -29,6 +29,7 @@ def bundle_card(facts: CardFacts) -> str:
         f"Sealed {facts.created_at:%Y-%m-%d %H:%M} {facts.created_at.tzname()}.",
         "## Accuracy",
         *_accuracy(facts),
+        *_adopted(facts),
         "## What it must not be used for",
         _list(weak_spots.limits(facts)),
         "## Weaknesses",
@@ -63,6 +64,20 @@ def _accuracy(facts: CardFacts) -> list[str]:
         ]
     figures = [[one.name, str(one.recall), str(one.precision)] for one in weak_spots.class_figures(facts)]
     return [*parts, _table(["class", "recall", "precision"], figures)]
+
+
+def _adopted(facts: CardFacts) -> list[str]:
+    adopted = facts.adopted
+    if adopted is None:
+        return []
+    parts = ["## Where it came from", *(in_markdown(one) for one in adopted.sentences), _list(list(adopted.findings))]
+    if adopted.preparations:
+        rows = [
+            [f"{one.name}{' (this bundle)' if one.sealed else ''}", str(one.accuracy), "yes" if one.in_set else "no"]
+            for one in adopted.preparations
+        ]
+        parts.append(_table(["preparation", "accuracy (95 % interval)", "cannot be ruled out"], rows))
+    return parts
 
 
 def _weaknesses(facts: CardFacts) -> list[str]:

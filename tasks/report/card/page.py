@@ -169,6 +169,7 @@ def _lost(value: float, clean: float) -> float:
 def _contents(facts: CardFacts) -> list[tuple[str, str]]:
     entries: tuple[tuple[str, str, object], ...] = (
         ("accuracy", "Accuracy", True),
+        ("adopted", "Adopted", facts.adopted),
         ("limits", "Not for", True),
         ("weaknesses", "Weaknesses", True),
         ("confusion", "Confusion", True),

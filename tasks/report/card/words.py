@@ -11,6 +11,10 @@ from tasks.report.card.facts import CardFacts, Interval, LearningPoint, Remedy
 from tasks.report.view import named
 
 _NOT_AUDITED: Final = "Near-duplicates across the split and doubtful labels were not looked for."
+_ADOPTED: Final = (
+    "The model was made elsewhere. Whether it has learned from these photos darkroom cannot know: where it has, the "
+    "accuracy flatters."
+)
 _WORTH_SAYING: Final = 0.005  # half a point: a restated accuracy nearer than that is the stated one
 
 
@@ -19,11 +23,14 @@ def headline(facts: CardFacts) -> str:
     honest = facts.honest
     if honest is None or not honest.n:
         return "How often it is right was not measured: no image was held out"
-    return f"Right on {honest.value:.1%} of images it had not seen ({honest.low:.1%} to {honest.high:.1%})"
+    of = "images it had not seen" if facts.adopted is None else "the photos it was adopted with"
+    return f"Right on {honest.value:.1%} of {of} ({honest.low:.1%} to {honest.high:.1%})"
 
 
 def caution(facts: CardFacts) -> tuple[str, str] | None:
     """What to know beside the headline, as a stamp and a sentence; nothing where an audit found the accuracy true."""
+    if facts.adopted is not None:
+        return "adopted", _ADOPTED
     if facts.honesty is None:
         return "not audited", _NOT_AUDITED
     if flattered(facts):
@@ -62,6 +69,11 @@ def honesty_findings(facts: CardFacts) -> list[tuple[str, str, str]]:
 
 def split_sentence(facts: CardFacts) -> str:
     """How the images were split."""
+    if facts.adopted is not None:
+        return (
+            "The photos were split in halves: one, called train, says what is normal; on the other, called validation, "
+            "the accuracy was measured."
+        )
     if facts.grouping == "image":
         return "Split image by image: photos of one session may stand on both sides, which flatters the accuracy."
     groups = ", ".join(f"{count:,} in {split}" for split, count in facts.groups.items())
@@ -70,6 +82,8 @@ def split_sentence(facts: CardFacts) -> str:
 
 def accuracy_sentence(facts: CardFacts) -> str:
     """How far training and validation lie apart, which is what overfitting looks like."""
+    if facts.adopted is not None:
+        return _ADOPTED
     train, validation = facts.accuracy.get("train"), facts.accuracy.get("validation")
     if train is None or validation is None or not train.n or not validation.n:
         return "Accuracy was not measured on both splits."

@@ -1,0 +1,119 @@
+"""An adopted model and labelled photos: which of its outputs the folders are, and what it says of every photo."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from darkroom.errors import DataFolderError
+from darkroom.names import from_text
+from darkroom.progress import Progress
+from tasks.inference import Engine
+from tasks.preprocessing import Preprocessing
+from tasks.training import TrainedModel
+from tasks.training import dataset as datasets
+from tasks.training.dataset import Dataset
+from tasks.training.examples import Examples
+from tasks.training.pixels import decode_all
+from tasks.training.profile import profile_of
+
+# Half of the photos say what is normal, the other half what the model is right on: what calibrates is never what is
+# searched.
+_MEASURED = 0.5
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The photos whose folder is a class of the model, labelled by the model's names; `aside`: folder → photos that no
+    output speaks of; `without`: classes of the model that no photo shows.
+    """
+
+    dataset: Dataset
+    aside: Mapping[str, int]
+    without: tuple[str, ...]
+
+
+def match_folders(dataset: Dataset, classes: Sequence[str]) -> Matched:
+    """Folders to the model's classes by name; case, spaces, dashes and underscores do not count.
+
+    Raises: DataFolderError where fewer than two folders are classes of the model.
+    """
+    by_name = {_plain(name): name for name in classes}
+    class_of = {folder: by_name.get(_plain(folder)) for folder in dataset.classes}
+    named = {folder: name for folder, name in class_of.items() if name is not None}
+    if len(set(named.values())) < 2:
+        raise DataFolderError(
+            "The folders are not classes of this model.",
+            file=dataset.folder,
+            expected=f"folders named as two classes at least: {', '.join(classes)}",
+            found=", ".join(dataset.classes),
+            todo="name the folders as the classes, or give the names of the outputs with --labels",
+        )
+    files = tuple(replace(file, label=named[file.label]) for file in dataset.files if file.label in named)
+    present = tuple(name for name in classes if name in set(named.values()))
+    aside = Counter(file.label for file in dataset.files if file.label not in named)
+    without = tuple(name for name in classes if name not in present)
+    return Matched(Dataset(dataset.folder, files, present, dataset.group_by), dict(aside), without)
+
+
+def _plain(name: str) -> str:
+    return "".join(one for one in name.casefold() if one not in " -_")
+
+
+def look_at_photos(
+    engine: Engine,
+    model_path: Path,
+    embedding_layer: str,
+    dataset: Dataset,
+    classes: Sequence[str],
+    preprocessing: Preprocessing,
+    work: Path,
+    seed: int,
+    progress: Progress,
+) -> TrainedModel:
+    """What a training leaves, without one: half of the photos are called `train` and say what is normal, the other half
+    `validation`. `classes` are the model's, in the order of its outputs.
+    """
+    pixels = decode_all(dataset, preprocessing, work, progress)
+    usable = Dataset(dataset.folder, pixels.files, dataset.classes, dataset.group_by)
+    split = datasets.split(usable, _MEASURED, seed)
+    n = len(pixels.files)
+    examples = Examples(pixels.resized, np.arange(n), np.zeros(n, np.int64), preprocessing)
+    probabilities, embeddings = [], []
+    done = 0
+    for tensors in examples.batches():
+        outputs = engine.run(tensors)
+        probabilities.append(outputs.probabilities)
+        embeddings.append(outputs.embedding.astype(np.float16))
+        done += len(tensors)
+        progress("predict", done, n, "images")
+    embedding = np.concatenate(embeddings)
+    return TrainedModel(
+        model_path=model_path,
+        preprocessing=preprocessing,
+        classes=tuple(classes),
+        embedding_layer=embedding_layer,
+        profile=profile_of(pixels, split, tuple(classes), np.concatenate(probabilities)),
+        embeddings=embedding,
+        history=[],
+        left_out=pixels.left_out,
+        resized=pixels.resized,
+        features=embedding,
+    )
+
+
+class Photos(Sequence[bytes]):
+    """Files of a dataset, read when they are asked for: a thousand photos may be more than the memory holds."""
+
+    def __init__(self, dataset: Dataset, rows: Sequence[int]) -> None:
+        self._paths = [dataset.folder / from_text(dataset.files[row].path) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, place: int) -> bytes:  # type: ignore[override]  # slices are not needed
+        return self._paths[place].read_bytes()
