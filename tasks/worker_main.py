@@ -144,7 +144,7 @@ def _answer(
     digests = wanted["digests"]
     small = None
     if wanted["thumbnail"]:
-        turned = preprocessing.decode.exif_orientation == "applied"
+        turned = preprocessing.decode.exif_orientation != "ignored"
         small = thumbnail(
             image.pixels if turned else upright(image.pixels, image.header.exif_orientation), wanted["thumbnail"]
         )
