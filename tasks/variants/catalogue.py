@@ -265,10 +265,6 @@ def _effect(preprocessing: Preprocessing) -> tuple[object, ...]:
         geometry.pop("pad_value")
         if geometry["fit"] == "squash" and geometry["zoom"] == 1:
             geometry.pop("box_rounding")
-    whole = geometry.get("box_rounding") != "exact"
-    if whole and geometry["interpolation"] == "nearest" and geometry["sampling_grid"] == "half_pixel":
-        for knob in ("resizer", "antialias", "rounding"):  # the pixel at the centre is the same in each library
-            geometry.pop(knob)
     # Off the grid of what is rounded, so that x × (1/255) and x ÷ 255 fall on one side of it
     tensor = np.round(to_tensor(_GRID, preprocessing.values).astype(np.float64) + 1.7e-5, 4)
     return (preprocessing.decode, tuple(geometry.items()), tensor.tobytes())

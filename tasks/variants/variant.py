@@ -33,8 +33,7 @@ _INTERPOLATIONS: Final = {
 @dataclass(frozen=True)
 class Variant:
     """A plausible mistake. `changes`: the knobs that it sets (none at stage model); `carries`: those that come along
-    where nobody sets them; `what`: what went wrong, for a sentence; `issue`: where somebody met it, empty where no thread
-    says it best.
+    where nobody sets them; `what`: what went wrong, for a sentence; `issue`: where somebody met it, or empty.
     """
 
     knob: str
@@ -79,9 +78,8 @@ def _made(pinned: Preprocessing, variants: Sequence[Variant]) -> Preprocessing |
     carried = {knob: value for variant in variants for knob, value in variant.carries.items() if knob not in set_}
     knobs = {**pinned.knobs(), **carried, **set_}
     _as_the_decoder_does(knobs)
-    _as_the_resizer_does(
-        knobs, grid_is_set="sampling_grid" in {**carried, **set_} or pinned.geometry.resizer == "opencv"
-    )
+    as_pinned = pinned.geometry.resizer == "opencv" and pinned.geometry.interpolation == "nearest"
+    _as_the_resizer_does(knobs, grid_is_set="sampling_grid" in {**carried, **set_} or as_pinned)
     if any(knobs[knob] != value for knob, value in set_.items()):
         return None
     try:
