@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import Failed, UnsupportedModel, WrongUse
+from tasks import graphs
 from tasks.machine import import_tensorflow
 
 # Activations of a few dozen images fit in memory whatever the model; a larger batch is not faster on a CPU.
@@ -55,9 +56,9 @@ class Engine(Protocol):
 def load_engine(
     model_path: Path, embedding_layer: str, threads: int | None = None, *, input_shape: Shape | None = None
 ) -> Engine:
-    """Load a saved `.keras` model for inference, in safe mode: nothing in it may run code.
+    """Load a saved `.keras` model, or a frozen graph `.pb`, for inference: nothing in it may run code.
 
-    `embedding_layer` names a layer whose output, one row an image, is the embedding. `threads` are TensorFlow's, only
+    `embedding_layer` names a layer (of a graph: an operation) whose output, one row an image, is the embedding. `threads` are TensorFlow's, only
     heard before it has computed anything in this process. `input_shape` is the (height, width, 3) that the
     preprocessing makes; required where the model takes any size, otherwise the two must agree.
 
@@ -66,9 +67,13 @@ def load_engine(
     tf = import_tensorflow()
     if threads is not None:
         _set_threads(tf, threads)
+    if model_path.suffix == graphs.SUFFIX:
+        definition = graphs.read_graph(model_path)
+        shape = _input_shape(graphs.input_side(definition), input_shape, model_path)
+        return GraphEngine("graph", shape, graphs.forward_of(definition, embedding_layer, shape, model_path))
     model = _load(model_path)
     both = _with_embedding(model, embedding_layer, model_path)
-    shape = _input_shape(model, input_shape, model_path)
+    shape = _input_shape(tuple(model.inputs[0].shape)[1:], input_shape, model_path)
     name = "keras-gpu" if tf.config.list_physical_devices("GPU") else "keras"
     return KerasEngine(name=name, input_shape=shape, _forward=_compiled(tf, both, shape), model=both)
 
@@ -98,6 +103,10 @@ class KerasEngine:
         probabilities, embedding = (np.concatenate(rows) for rows in zip(*parts, strict=True))
         check_outputs(probabilities, embedding)
         return Outputs(probabilities=probabilities, embedding=embedding)
+
+
+class GraphEngine(KerasEngine):
+    """A frozen graph on TensorFlow, which knows nothing of Keras: batches and one graph for every n, as above."""
 
 
 def check_tensor(tensors: NDArray[Any], input_shape: Shape) -> None:
@@ -251,9 +260,8 @@ def _with_embedding(model: Any, embedding_layer: str, path: Path) -> Any:
     return keras.Model(model.inputs[0], [model.outputs[0], output])
 
 
-def _input_shape(model: Any, wanted: Shape | None, path: Path) -> Shape:
+def _input_shape(has: tuple[int | None, ...], wanted: Shape | None, path: Path) -> Shape:
     """The pinned size; a model that takes any size gets it from the preprocessing, and then takes no other."""
-    has = tuple(model.inputs[0].shape)[1:]
     if len(has) != 3 or has[2] != 3:
         raise UnsupportedModel(
             "The model does not take RGB images with channels last.",
@@ -269,7 +277,7 @@ def _input_shape(model: Any, wanted: Shape | None, path: Path) -> Shape:
             found=f"an input {has}",
         )
     shape = wanted or has
-    if any(h is not None and h != w for h, w in zip(has, shape, strict=True)):
+    if any(h not in (None, w) for h, w in zip(has, shape, strict=True)):
         raise UnsupportedModel(
             "The model and its preprocessing do not agree on the size of an image.",
             file=path,
@@ -277,7 +285,8 @@ def _input_shape(model: Any, wanted: Shape | None, path: Path) -> Shape:
             found=f"an input {shape}, says the preprocessing",
             todo="use the preprocessing that this model was trained with",
         )
-    return (int(shape[0]), int(shape[1]), int(shape[2]))
+    height, width, channels = (int(side or 0) for side in shape)
+    return (height, width, channels)
 
 
 def _compiled(tf: Any, model: Any, shape: Shape) -> Callable[[Any], Any]:

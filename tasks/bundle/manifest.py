@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 SCHEMA_VERSION: Final = 1
 MANIFEST: Final = "bundle.json"
 MODEL: Final = "model.keras"
+GRAPH: Final = "model.pb"  # instead of MODEL, where Keras 3 cannot hold an adopted model: a frozen graph
 PREPROCESSING: Final = "preprocessing.json"
 PROFILE: Final = "profile.parquet"
 EMBEDDINGS: Final = "embeddings.npy"
@@ -44,6 +45,11 @@ class BundleManifest(BaseModel):
     libraries: dict[str, str] = Field(description="Their versions when the goldens were recorded.")
     digests: dict[str, str] = Field(description="Path in the bundle → sha256, for every file but this one.")
     metrics: dict[str, Any] = Field(default_factory=dict, description="What the training measured.")
+
+
+def model_file(names: Iterable[str]) -> str:
+    """Which of a bundle's files is the model."""
+    return GRAPH if GRAPH in set(names) else MODEL
 
 
 def bundle_id(statements: Mapping[str, Any]) -> str:

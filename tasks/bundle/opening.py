@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from darkroom.errors import BundleTampered, BundleUnreadable, WrongUse
 from tasks.bundle import manifest as words
-from tasks.bundle.manifest import BundleManifest, bundle_id, classes_digest, file_digest
+from tasks.bundle.manifest import BundleManifest, bundle_id, classes_digest, file_digest, model_file
 from tasks.goldens.record import SealedGolden, from_parquet
 from tasks.preprocessing import Preprocessing
 
@@ -47,8 +47,8 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        """The saved model."""
-        return self.path / words.MODEL
+        """The saved model: model.keras, or model.pb where it was adopted as a frozen graph."""
+        return self.path / model_file(self.manifest.digests)
 
     def profile(self) -> pd.DataFrame:
         """darkroom.schemas.PROFILE: one row a training or validation image."""
@@ -213,7 +213,7 @@ def _check_files(path: Path, digests: Mapping[str, str]) -> None:
     except OSError as error:
         raise _half(Path(error.filename or path), error.strerror or "unreadable") from error
     # What changes predictions is named before what only explains them.
-    first = (words.MODEL, words.PREPROCESSING)
+    first = (words.MODEL, words.GRAPH, words.PREPROCESSING)
     changed = sorted((name for name in digests if found[name] != digests[name]), key=lambda n: (n not in first, n))
     if changed:
         raise _changed(path, changed[0], digests[changed[0]], found[changed[0]], changed)
@@ -249,7 +249,7 @@ def _changed(path: Path, name: str, expected: str, found: str, changed: list[str
 
 def _what_changed(name: str) -> str:
     match name:
-        case words.MODEL:
+        case words.MODEL | words.GRAPH:
             return "The model was changed after the bundle was sealed: these are not the weights that were measured."
         case words.PREPROCESSING:
             return (

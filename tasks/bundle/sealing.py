@@ -37,7 +37,7 @@ from tasks.preprocessing import Preprocessing
 # Saving and loading must not change the model; float32 sums in another batch do not come near this.
 RELOAD_TOLERANCE = 1e-4
 
-_RESERVED = frozenset({words.MANIFEST, words.MODEL, words.PREPROCESSING, words.PROFILE, words.EMBEDDINGS})
+_RESERVED = frozenset({words.MANIFEST, words.MODEL, words.GRAPH, words.PREPROCESSING, words.PROFILE, words.EMBEDDINGS})
 _SEALING = re.compile(r"\.sealing-(?P<host>.*)-(?P<pid>\d+)-[0-9a-f]+")
 
 
@@ -45,7 +45,7 @@ _SEALING = re.compile(r"\.sealing-(?P<host>.*)-(?P<pid>\d+)-[0-9a-f]+")
 class SealedContents:
     """Everything that a bundle is made of.
 
-    model_path: a saved .keras. classes: in the order of its outputs. profile: darkroom.schemas.PROFILE.
+    model_path: a saved .keras, or a frozen graph .pb. classes: in the order of its outputs. profile: darkroom.schemas.PROFILE.
     embeddings: (rows of the profile, e) float16. goldens: see choose_goldens. metrics: what the training measured.
     files: further files by name, such as suite.json, drift.json, card.md.
     """
@@ -181,7 +181,8 @@ def _is_alive(pid: int) -> bool:
 
 def _write_contents(folder: Path, contents: SealedContents) -> None:
     (folder / words.GOLDENS).mkdir()
-    shutil.copyfile(contents.model_path, folder / words.MODEL)
+    name = words.GRAPH if contents.model_path.suffix == Path(words.GRAPH).suffix else words.MODEL
+    shutil.copyfile(contents.model_path, folder / name)
     contents.preprocessing.save(folder / words.PREPROCESSING)
     table = pa.Table.from_pandas(
         contents.profile[schemas.PROFILE.names], schema=schemas.PROFILE, preserve_index=False

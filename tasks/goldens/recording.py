@@ -47,12 +47,13 @@ class Recorded:
 
 
 def record_in_new_process(folder: Path, embedding_layer: str, classes: int, goldens: Sequence[Golden]) -> Recorded:
-    """Have goldens/goldens.parquet written in a folder with model.keras, preprocessing.json and the goldens' images.
+    """Have goldens/goldens.parquet written in a folder with the model, preprocessing.json and the goldens' images.
 
     Raises: what the process raised; TrainingFailed where it died.
     """
     request = {
         "folder": str(folder),
+        "model": "model.pb" if (folder / "model.pb").is_file() else "model.keras",
         "embedding_layer": embedding_layer,
         "classes": classes,
         "goldens": [{"name": golden.name, "why": golden.why} for golden in goldens],
@@ -105,7 +106,7 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
 
     folder = Path(request["folder"])
     preprocessing = Preprocessing.load(folder / "preprocessing.json")
-    engine = load_engine(folder / "model.keras", request["embedding_layer"], input_shape=preprocessing.input_shape)
+    engine = load_engine(folder / request["model"], request["embedding_layer"], input_shape=preprocessing.input_shape)
     images = [(folder / "goldens" / golden["name"]).read_bytes() for golden in request["goldens"]]
     try:
         prepared = [prepare(image, preprocessing) for image in images]
@@ -149,7 +150,7 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
 def _check_alone(together: NDArray[np.float32], alone: NDArray[np.float32], engine: str) -> None:
     """One image alone and in a batch: a promise, and a test for dropout or BatchNorm that is active at scoring."""
     gap = float(np.abs(together.astype(np.float64) - alone).max())
-    tolerance = SAME_ENGINE_TOLERANCE if engine == "keras" else OTHER_ENGINE_TOLERANCE
+    tolerance = SAME_ENGINE_TOLERANCE if engine in ("keras", "graph") else OTHER_ENGINE_TOLERANCE
     if not gap <= tolerance:
         raise UnsupportedModel(
             "The model answers differently for an image alone and for the same image in a batch.",

@@ -1,0 +1,177 @@
+"""Knows frozen graphs: a model as operations and numbers, without the library or the code that made it.
+
+Our own file of one, `model.pb`, is a GraphDef with three names that are fixed: a placeholder `image`, and the tensors
+`probabilities` and `embedding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from darkroom.errors import UnsupportedModel
+from tasks.machine import import_tensorflow
+
+SUFFIX: Final = ".pb"
+IMAGE, PROBABILITIES, EMBEDDING = "image", "probabilities", "embedding"
+# A protocol buffer ends at 2 GB; TensorFlow fails there without saying so.
+_LARGEST = 1_900_000_000
+
+# What touches files, runs Python or calls out, although some of it is not marked as having a state.
+DANGEROUS: Final = frozenset(
+    {"PyFunc", "EagerPyFunc", "PyFuncStateless", "ReadFile", "WriteFile", "MatchingFiles", "ImmutableConst"}
+    | {"WriteGraphSummary", "CreateSummaryFileWriter", "CreateSummaryDbWriter", "DumpTensor", "PrintV2", "Print"}
+    | {"Copy", "CopyHost", "MlirPassthroughOp", "XlaLaunch", "InitializeTableFromTextFileV2"}
+    | {"InitializeTableFromTextFile", "RpcCall", "RpcClient", "RpcServer", "TryRpc", "Rpc", "Abort"}
+)
+SAVERS: Final = frozenset(
+    {"Save", "SaveV2", "SaveSlices", "Restore", "RestoreV2", "RestoreSlice", "MergeV2Checkpoints"}
+)
+# Stateful only because of what they call, and what they call is looked at as well; Assert computes nothing.
+_CALLS = frozenset({"StatefulPartitionedCall", "If", "While", "Case", "Assert"})
+
+
+@dataclass(frozen=True)
+class FrozenGraph:
+    """One image in, one output: a GraphDef without variables, the name of its placeholder, of its output tensor."""
+
+    definition: Any
+    input: str
+    output: str
+
+
+def freeze(function: Any) -> FrozenGraph:
+    """A concrete function with one tensor in and one out, its variables made constants."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    frozen = convert_variables_to_constants_v2(function)
+    return FrozenGraph(frozen.graph.as_graph_def(), frozen.inputs[0].op.name, frozen.outputs[0].name)
+
+
+def freeze_keras(model: Any, shape: tuple[int | None, ...], dtype: str) -> FrozenGraph:
+    """A model of Keras 3 or tf_keras in inference mode, for tensors (n, *shape)."""
+    tf = import_tensorflow()
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *shape), dtype)])  # type: ignore[untyped-decorator]
+    def forward(image: Any) -> Any:
+        return tf.cast(tf.nest.flatten(model(image, training=False))[0], tf.float32)
+
+    return freeze(forward.get_concrete_function())
+
+
+def operations(definition: Any) -> Iterator[tuple[str, str]]:
+    """(function or empty, operation) of every node, also inside of functions."""
+    for node in definition.node:
+        yield "", node.op
+    for function in definition.library.function:
+        for node in function.node_def:
+            yield function.signature.name, node.op
+
+
+def refuse_operations(definition: Any, path: Path) -> None:
+    """Refuse a frozen graph that could do anything but compute.
+
+    Raises: UnsupportedModel that names the operations.
+    """
+    from tensorflow.python.framework import op_def_registry
+
+    found = {operation for _, operation in operations(definition)}
+    own = {function.signature.name for function in definition.library.function}
+    unknown = sorted(name for name in found - own if op_def_registry.get(name) is None)
+    acting = sorted(name for name in found - own if name not in unknown and _acts(name, op_def_registry.get(name)))
+    random = [name for name in acting if "Random" in name or "Multinomial" in name]
+    if random:
+        raise UnsupportedModel(
+            "The model draws random numbers while it predicts: dropout or augmentation is active in it.",
+            file=path,
+            expected="a model that answers the same every time",
+            found=", ".join(random),
+            todo="look for layers that are called with training=True; build the model without, and save it again",
+        )
+    if acting or unknown:
+        raise UnsupportedModel(
+            "The model's graph does more than compute: it would touch files, keep a state or run code.",
+            file=path,
+            expected="operations that only compute",
+            found=", ".join(acting or unknown) + (" (unknown to this TensorFlow)" if unknown and not acting else ""),
+            todo="rebuild the model from layers of Keras, without tables, files and Python functions, and save it again",
+        )
+
+
+def _acts(name: str, definition: Any) -> bool:
+    if name in _CALLS:
+        return False
+    named = name in DANGEROUS or name in SAVERS or "Dataset" in name or name.startswith("Debug")
+    return named or bool(definition.is_stateful)
+
+
+def write_graph(definition: Any, path: Path) -> Path:
+    """Write `model.pb`. UnsupportedModel where it is larger than the format allows."""
+    size = definition.ByteSize()
+    if size > _LARGEST:
+        raise UnsupportedModel(
+            "The model is too large for a frozen graph.",
+            file=path,
+            expected=f"at most {_LARGEST:,} bytes",
+            found=f"{size:,} bytes",
+            todo="save it as .keras with Keras 3 where it was made",
+        )
+    path.write_bytes(definition.SerializeToString(deterministic=True))
+    return path
+
+
+def read_graph(path: Path) -> Any:
+    """The GraphDef of our own file. UnsupportedModel where it is none, or could do anything but compute."""
+    tf = import_tensorflow()
+    definition = tf.compat.v1.GraphDef()
+    try:
+        definition.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise UnsupportedModel("There is no such model.", file=path, found=error.strerror) from error
+    except Exception as error:  # protobuf's own DecodeError, which differs between its implementations
+        raise _no_graph(path, "bytes that are no GraphDef") from error
+    names = {node.name for node in definition.node}
+    if not {IMAGE, PROBABILITIES} <= names:
+        raise _no_graph(path, f"a graph of {len(names)} operations without them")
+    refuse_operations(definition, path)
+    return definition
+
+
+def input_side(definition: Any) -> tuple[int | None, ...]:
+    """(height, width, channels) of our own graph; None where any will do."""
+    placeholder = next(node for node in definition.node if node.name == IMAGE)
+    sizes = [dimension.size for dimension in placeholder.attr["shape"].shape.dim]
+    return tuple(None if size < 0 else int(size) for size in sizes[1:])
+
+
+def forward_of(definition: Any, embedding: str, shape: tuple[int, int, int], path: Path) -> Callable[[Any], Any]:
+    """Tensors (n, *shape) → (probabilities, embedding): one graph for every n."""
+    tf = import_tensorflow()
+    names = {node.name for node in definition.node}
+    if embedding not in names:
+        raise UnsupportedModel(
+            "The model has no such embedding layer.",
+            file=path,
+            expected=f"an operation named {embedding!r}",
+            found=f"a graph with {EMBEDDING!r}" if EMBEDDING in names else "a graph without an embedding",
+        )
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.float32)])  # type: ignore[untyped-decorator]
+    def forward(tensors: Any) -> Any:
+        wanted = [f"{PROBABILITIES}:0", f"{embedding}:0"]
+        return tf.graph_util.import_graph_def(definition, {f"{IMAGE}:0": tensors}, wanted, name="")
+
+    forward.get_concrete_function()
+    return forward  # type: ignore[no-any-return]
+
+
+def _no_graph(path: Path, found: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        "This is not a frozen graph that darkroom wrote.",
+        file=path,
+        expected=f"a GraphDef with {IMAGE!r} and {PROBABILITIES!r}",
+        found=found,
+        todo="adopt the model again",
+    )
