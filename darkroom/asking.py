@@ -31,14 +31,16 @@ def person(console: Console) -> Iterator[None]:
     from rich.prompt import IntPrompt
     from rich.text import Text
 
+    from darkroom.progress import paused
     from tasks.report.untrusted import visible
 
     def put(question: str, choices: Sequence[str], default: int) -> int:
-        console.print(Text(visible(question, longest=4096), style="bold"))
-        for number, choice in enumerate(choices, start=1):
-            console.print(Text(f"  {number}  {visible(choice, longest=4096)}"))
         numbers = [str(number) for number in range(1, len(choices) + 1)]
-        return IntPrompt.ask("Which", console=console, choices=numbers, default=default + 1) - 1
+        with paused():
+            console.print(Text(visible(question, longest=4096), style="bold"))
+            for number, choice in zip(numbers, choices, strict=True):
+                console.print(Text(f"  {number}  {visible(choice, longest=4096)}"))
+            return IntPrompt.ask("Which", console=console, choices=numbers, default=default + 1) - 1
 
     _people.append(put)
     try:

@@ -190,6 +190,61 @@ def train(
 
 @app.command()
 @_says
+def adopt(
+    model: Annotated[
+        Path, typer.Argument(help="A .keras or .h5 file, a SavedModel folder, a Teachable Machine export.")
+    ],
+    data: Annotated[Path, typer.Option(help="Labelled photos that the model should know: a folder a class.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Names of the outputs in their order. Empty: beside the model, or solved.")
+    ] = None,
+    preprocessing: Annotated[
+        str, typer.Option(help="A preset or a preprocessing.json. Empty: inferred from the photos.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Where bundles are sealed.")] = Path("models"),
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "adopted",
+    image_size: Annotated[int, typer.Option(help="Side of the square, for a model that takes any size.")] = 0,
+    group_by: Annotated[GroupBy, typer.Option(help="What is resampled whole: image, or sub-folder.")] = GroupBy.IMAGE,
+    consent: Annotated[
+        list[str] | None, typer.Option(help="Code in the model that may run while it is opened, such as Lambda:scale.")
+    ] = None,
+    ladder_images: Annotated[int, typer.Option(help="Photos that go through the corruption ladder. 0: none.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of the samples that are drawn.")] = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Make a bundle of anybody's model: open it, find out how its images were prepared, learn what is normal."""
+    from rich.console import Console
+
+    from darkroom.asking import person
+    from darkroom.orchestrator import api
+
+    if group_by is GroupBy.COLUMN:
+        raise WrongUse("An adopted model has no column of groups.", expected="image or sub-folder", found="column")
+    with api(), person(Console(stderr=True, quiet=as_json)), _progress(as_json):
+        from flows.adopt import adopt as adopt_flow
+
+        adopted = adopt_flow(
+            model=model,
+            data=data,
+            models=out,
+            name=name,
+            labels=labels,
+            preprocessing=preprocessing,
+            image_size=image_size,
+            group_by=group_by.value,
+            consent=consent or [],
+            ladder_images=ladder_images,
+            seed=seed,
+        )
+    if as_json:
+        _print_json(adopted.model_dump(mode="json"))
+    else:
+        typer.echo(adopted.as_text())
+    return 0
+
+
+@app.command()
+@_says
 def verify(bundle: BundlePath, as_json: AsJson = False) -> int:
     """Prove a bundle: every digest, then every golden image, from bytes to pixels to tensor to probabilities."""
     from flows.looking import prove

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress as RichBars
 
 # Stage, done, total, and a note for a person.
 Progress = Callable[[str, int, int, str], None]
 
 _watchers: list[Progress] = []
+_bars: list[RichBars] = []
 
 
 def tell(stage: str, done: int, total: int, note: str = "") -> None:
@@ -40,7 +42,22 @@ def shown(console: Console) -> Iterator[None]:
             bars.update(known[stage], completed=done, total=total, note=note)
 
         _watchers.append(show)
+        _bars.append(bars)
         try:
             yield
         finally:
             _watchers.remove(show)
+            _bars.remove(bars)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """No bars while inside: somebody is being asked."""
+    stopped = list(_bars)
+    for bars in stopped:
+        bars.stop()
+    try:
+        yield
+    finally:
+        for bars in stopped:
+            bars.start()

@@ -1,0 +1,369 @@
+"""Adopt: from a model that was made elsewhere, and labelled photos, to a sealed bundle like any other."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict
+
+from darkroom.asking import ask
+from darkroom.errors import WrongUse
+from darkroom.progress import tell
+from darkroom.storage import LocalStorage
+from expectations.class_order import ClassOrder, solve_order
+from expectations.knowledge import Knowledge
+from flows.card import ladder_shown, model_facts
+from flows.examination import climb_ladder, measure
+from flows.origin import Named, Origin, Outcome, Preparation
+from flows.preparing import infer_preparation
+from flows.train import learn_what_is_normal, report_training
+from tasks.adopting import Photos, look_at_photos, match_folders
+from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
+from tasks.goldens import Golden
+from tasks.foreign import TEACHABLE_MACHINE, ForeignModel, open_foreign, read_labels
+from tasks.inference import Engine, load_engine
+from tasks.preprocessing import Preprocessing
+from tasks.presets import PRESETS, preset
+from tasks.published import SCALINGS, in_words, scaled
+from tasks.report.card import CardFacts, bundle_card, bundle_card_html
+from tasks.training import Dataset, TrainedModel, scan
+from tasks.training.ladder import some_of
+from tasks.variants import Replay
+
+# Photos that decide about the preparation, and about the order of the outputs: more of them say little more.
+MOST_PHOTOS, _FOR_THE_ORDER = 800, 200
+_ANY_SIZE = 224
+_WORK = ".work"
+
+
+class Adopted(BaseModel):
+    """A model that was made elsewhere, as a bundle."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bundle_id: str
+    path: str
+    kind: str
+    classes: tuple[str, ...]
+    images: int
+    accuracy: float
+    interval: tuple[float, float]
+    difference: float
+    preparation: str
+    plausible: tuple[str, ...]
+    sentences: tuple[str, ...]
+    findings: tuple[str, ...]
+
+    def as_text(self) -> str:
+        """For a person."""
+        low, high = self.interval
+        told = "\n".join(f"  {sentence}" for sentence in (*self.sentences, *self.findings))
+        return (
+            f"{self.bundle_id} is sealed: {self.kind}, right on {self.accuracy:.1%} of the photos that it was measured on "
+            f"({low:.1%} – {high:.1%}).\n{told}\nBundle  {self.path}\nCard    {self.path}/card.html"
+        )
+
+
+@flow(name="adopt", flow_run_name="adopt {name}")
+def adopt(
+    model: Path,
+    data: Path,
+    models: Path = Path("models"),
+    name: str = "adopted",
+    labels: Path | None = None,
+    preprocessing: str = "",
+    image_size: int = 0,
+    group_by: Literal["image", "sub-folder"] = "image",
+    consent: list[str] = [],  # noqa: B006  # a form of lists needs one; it is never changed
+    ladder_images: int = 100,
+    seed: int = 0,
+    promote: bool = False,
+) -> Adopted:
+    """Make a bundle of a model that was made elsewhere: find out how its images were prepared, and learn what is normal.
+
+    Args:
+        model: A .keras or .h5 file, a SavedModel folder, or an export of Teachable Machine.
+        data: Labelled photos that the model should know: a folder a class.
+        models: Where bundles are sealed.
+        name: Name of the bundle; the next version of it is sealed.
+        labels: File with the names of the outputs in their order. Empty: a file beside the model, else solved from the
+            photos.
+        preprocessing: How its images were prepared: a preset, or a preprocessing.json. Empty: inferred from the photos.
+        image_size: Side of the square, for a model that takes any. 0: the model's own.
+        group_by: What belongs together and is resampled whole: each image alone, or sub-folders (sessions).
+        consent: Code in the model that may run while it is opened, each piece by its name, such as Lambda:scale.
+        ladder_images: Photos that go through the corruption ladder. 0: none.
+        seed: Of the samples that are drawn.
+        promote: Put this version into use. The first one always is.
+
+    """
+    with adopting_folder(models) as work:
+        theirs = open_model(model, work, consent)
+        engine = load(theirs, preprocessing, image_size)
+        named = name_the_outputs(theirs, engine, scan(data, group_by), labels, seed)
+        preparation = find_preparation(theirs, engine, named, preprocessing, seed)
+        looked = look(theirs, engine, named, preparation.chosen, work, seed)
+        knowledge = learn_what_is_normal(looked, seed)
+        outcome = examine(looked, ladder_images, seed)
+        origin = Origin(theirs, named, preparation)
+        goldens = choose_goldens(looked.profile, data)
+        card = write_card(name, origin, looked, knowledge, outcome, goldens, group_by, data)
+        bundle = seal(models, name, origin, looked, knowledge, outcome, goldens, card, promote)
+    report_training(bundle, card)
+    return _adopted(bundle, origin, outcome)
+
+
+@contextmanager
+def adopting_folder(models: Path) -> Iterator[Path]:
+    """A folder below `models`/.work while a model is adopted; what a kill leaves there goes with what trainings leave."""
+    storage = LocalStorage(models.absolute() / _WORK)
+    name = f"adopt-{secrets.token_hex(6)}"
+    folder = storage.root / name
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        storage.remove_folder(name)
+
+
+@task(name="open the model", cache_policy=NO_CACHE)
+def open_model(model: Path, work: Path, consent: Sequence[str]) -> ForeignModel:
+    """What it really is, what would run in it, and a model that can be sealed."""
+    theirs = open_foreign(model, work / "opened", consent=consent)
+    log = get_run_logger()
+    log.info("%s; %d classes, kept as %s", theirs.kind, theirs.classes, theirs.saved.name)
+    for finding in theirs.findings:
+        log.info(finding.sentence)
+    return theirs
+
+
+def load(theirs: ForeignModel, preprocessing: str, image_size: int) -> Engine:
+    """The opened model on an engine; its size is its own, that of the stated preparation, or the one asked for."""
+    height, width, channels = theirs.input_shape
+    if height is None or width is None:
+        if preprocessing and preprocessing not in PRESETS:
+            height, width, channels = Preprocessing.load(Path(preprocessing)).input_shape
+        elif image_size:
+            height = width = image_size
+        else:
+            raise WrongUse(
+                "The model takes images of any size, and nothing says which one it was trained on.",
+                file=theirs.path,
+                expected=f"a size, such as --image-size {_ANY_SIZE}",
+                todo="look at the code that trained it: target_size, image_size or resize",
+            )
+    return load_engine(theirs.saved, theirs.embedding_layer, input_shape=(height, width, channels))
+
+
+@task(name="name the outputs", cache_policy=NO_CACHE)
+def name_the_outputs(theirs: ForeignModel, engine: Engine, dataset: Dataset, labels: Path | None, seed: int) -> Named:
+    """Which output is which class: from a file, or solved from the photos; and the photos of those classes.
+
+    Raises: WrongUse where neither says it.
+    """
+    file = labels or theirs.labels
+    if file is not None:
+        classes = read_labels(file, theirs.classes)
+        matched = match_folders(dataset, classes)
+        return Named(matched, classes, f"The names of the outputs are those of {file.name}: {', '.join(classes)}.")
+    if theirs.classes != len(dataset.classes):
+        raise WrongUse(
+            "Nothing says which output of the model is which class.",
+            file=theirs.path,
+            expected=f"{theirs.classes} folders of photos, one for each output, or a file of names (--labels)",
+            found=f"{len(dataset.classes)} folders: {', '.join(dataset.classes)}",
+        )
+    order = solved_order(theirs, engine, dataset, seed)
+    if order.unclear:
+        raise WrongUse(
+            "Nothing says which output of the model is which class, and the photos do not tell it.",
+            file=theirs.path,
+            expected="a file with the names of the outputs in their order (--labels)",
+            found=order.sentence(),
+        )
+    return Named(match_folders(dataset, order.names), order.names, order.sentence())
+
+
+def solved_order(theirs: ForeignModel, engine: Engine, dataset: Dataset, seed: int) -> ClassOrder:
+    """The order under which most photos are right, over the scalings that people use."""
+    rows = _spread(dataset, _FOR_THE_ORDER, seed)
+    labels = _labels(dataset, rows, dataset.classes)
+    replay = Replay(engine, Photos(dataset, rows), _prepared(engine, "tf"))
+    scalings = ("identity",) if theirs.scaling_inside else SCALINGS
+    found = []
+    for scaling in scalings:
+        probabilities = replay.probabilities(_prepared(engine, scaling))
+        read = np.isfinite(probabilities).all(axis=1)
+        found.append(solve_order(probabilities[read], labels[read], dataset.classes))
+    return max(found, key=lambda one: one.accuracy)
+
+
+def _prepared(engine: Engine, scaling: str) -> Preprocessing:
+    height, width, _ = engine.input_shape
+    return preset("load_img", size=(height, width), interpolation="bilinear", values=scaled(scaling))
+
+
+def _spread(dataset: Dataset, most: int, seed: int) -> list[int]:
+    """At most so many photos, as many of each class as there are."""
+    each = -(-most // len(dataset.classes))
+    of_class = ([row for row, file in enumerate(dataset.files) if file.label == name] for name in dataset.classes)
+    return sorted(row for rows in of_class for row in some_of(rows, each, seed))
+
+
+def _labels(dataset: Dataset, rows: Sequence[int], classes: Sequence[str]) -> NDArray[np.int64]:
+    return np.array([list(classes).index(dataset.files[row].label) for row in rows], np.int64)
+
+
+@task(name="find the preparation", cache_policy=NO_CACHE)
+def find_preparation(theirs: ForeignModel, engine: Engine, named: Named, preprocessing: str, seed: int) -> Preparation:
+    """Infer how the images were prepared, compare it with what is stated, and decide what is sealed.
+
+    Stated: that. Else a person at the terminal chooses. Else what the model's origin publishes, or the most likely.
+    """
+    dataset = named.matched.dataset
+    size = engine.input_shape[0], engine.input_shape[1]
+    rows = _spread(dataset, MOST_PHOTOS, seed)
+    stated = _stated(preprocessing, size)
+    inferred = infer_preparation(
+        engine,
+        Photos(dataset, rows),
+        _labels(dataset, rows, named.classes),
+        size=size,
+        origin=theirs.origin,
+        scaling_inside=theirs.scaling_inside is not None,
+        stated=stated,
+        groups=np.unique([dataset.files[row].group for row in rows], return_inverse=True)[1],
+    )
+    get_run_logger().info(inferred.as_text())
+    if stated is not None:
+        return Preparation(stated, "It was stated.", inferred)
+    published = preset("teachable_machine", size=size) if theirs.origin == TEACHABLE_MACHINE else None
+    choices = list(dict.fromkeys([*([published] if published else []), *inferred.plausible]))
+    default = 0
+    place = default
+    if len(choices) > 1:
+        place = ask(f"{inferred.as_text()} Which preparation is sealed?", [in_words(one) for one in choices], default)
+    if place != default:
+        how = "A person chose it among those that the photos cannot tell apart."
+    elif published is not None:
+        how = "It is what Teachable Machine publishes for its exports."
+    else:
+        others = len(inferred.plausible) - 1
+        how = "It is the most likely" + (f"; {others} others cannot be ruled out." if others else ", and the only one.")
+    return Preparation(choices[place], how, inferred)
+
+
+def _stated(preprocessing: str, size: tuple[int, int]) -> Preprocessing | None:
+    if not preprocessing:
+        return None
+    if preprocessing in PRESETS:
+        return preset(preprocessing, size=size)
+    return Preprocessing.load(Path(preprocessing))
+
+
+@task(name="look at the photos", cache_policy=NO_CACHE)
+def look(
+    theirs: ForeignModel, engine: Engine, named: Named, preprocessing: Preprocessing, work: Path, seed: int
+) -> TrainedModel:
+    """Properties, probabilities and embeddings of every photo, prepared as it will be sealed."""
+    return look_at_photos(
+        engine,
+        theirs.saved,
+        theirs.embedding_layer,
+        named.matched.dataset,
+        named.classes,
+        preprocessing,
+        work,
+        seed,
+        tell,
+    )
+
+
+@task(name="examine the model", cache_policy=NO_CACHE)
+def examine(looked: TrainedModel, ladder_images: int, seed: int) -> Outcome:
+    """How well it does on these photos, and on worse ones."""
+    return Outcome(measure(looked.profile, looked.classes), climb_ladder(looked, ladder_images, seed, tell))
+
+
+@task(name="write the card", cache_policy=NO_CACHE)
+def write_card(
+    name: str,
+    origin: Origin,
+    looked: TrainedModel,
+    knowledge: Knowledge,
+    outcome: Outcome,
+    goldens: list[Golden],
+    group_by: str,
+    data: Path,
+) -> CardFacts:
+    """What a person should know of the bundle: above all how its images are prepared, and how sure that is."""
+    facts = model_facts(name, looked, outcome.measures, knowledge, goldens, group_by, data)
+    return replace(facts, ladder=ladder_shown(outcome.ladder), adopted=origin.shown())
+
+
+@task(name="seal the bundle", cache_policy=NO_CACHE)
+def seal(
+    models: Path,
+    name: str,
+    origin: Origin,
+    looked: TrainedModel,
+    knowledge: Knowledge,
+    outcome: Outcome,
+    goldens: list[Golden],
+    card: CardFacts,
+    promote: bool,
+) -> Bundle:
+    """Write everything once, record the goldens in a new process, and give it a version and a digest."""
+    contents = SealedContents(
+        model_path=looked.model_path,
+        preprocessing=looked.preprocessing,
+        classes=looked.classes,
+        embedding_layer=looked.embedding_layer,
+        profile=looked.profile,
+        embeddings=looked.embeddings,
+        goldens=goldens,
+        metrics={
+            **{split: one.as_dict() for split, one in outcome.measures.items()},
+            "adopted": origin.as_dict(),
+            "left_out": {one.path: one.why for one in looked.left_out},
+        },
+        files={
+            **knowledge.to_files(),
+            **outcome.to_files(),
+            "preparation.json": json.dumps(origin.preparation.as_dict(), indent=1, allow_nan=False).encode(),
+            "card.md": bundle_card(card).encode(),
+            "card.html": bundle_card_html(card).encode(),
+        },
+    )
+    bundle = seal_bundle(models, name, contents, promote=promote, reason="adopted")
+    get_run_logger().info("%s is sealed", bundle.id)
+    return bundle
+
+
+def _adopted(bundle: Bundle, origin: Origin, outcome: Outcome) -> Adopted:
+    measured = outcome.measures["validation"]
+    inferred = origin.preparation.inferred
+    return Adopted(
+        bundle_id=bundle.id,
+        path=str(bundle.path),
+        kind=origin.model.kind,
+        classes=bundle.classes,
+        images=sum(one.n for one in outcome.measures.values()),
+        accuracy=measured.accuracy,
+        interval=measured.interval,
+        difference=origin.model.difference,
+        preparation=in_words(origin.preparation.chosen),
+        plausible=tuple(in_words(one) for one in inferred.plausible),
+        sentences=origin.sentences(),
+        findings=origin.findings(),
+    )
