@@ -27,7 +27,7 @@ import darkroom
 from benchmarks.harness import Measured, Row
 from darkroom import demo_world
 from darkroom.errors import BundleTampered, WrongUse
-from darkroom.settings import FineTuneOptions, HeadOptions, TrainingRecipe
+from darkroom.settings import HeadOptions, TrainingRecipe
 
 NIGHT = "2026-03-02"
 OF_THE_RUN = ["run", "scored_at"]
@@ -63,7 +63,6 @@ def trashnet_recipe(seed: int = 0) -> TrainingRecipe:
         preprocessing=preprocessing,
         validation_share=0.1,
         head=HeadOptions(dense_units=0, dropout=0.2, epochs=150, patience=20),
-        fine_tune=FineTuneOptions.none(),
         seed=seed,
     )
 

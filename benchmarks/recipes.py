@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
 from benchmarks.harness import Measured, Row
 from benchmarks.night import data, work
 from darkroom.settings import TrainingRecipe
-from expectations.remedies import Worth
+from expectations.remedies import Interval, Outcome, Worth, worth
 
 SEEDS, LADDER_IMAGES = 5, 100
 
@@ -24,7 +25,9 @@ def ablation() -> Mapping[str, Measured]:
     place.mkdir()
     repeats = Repeats(data() / "trashnet", recipe, place, lambda *_: None)
     found = {one.remedy: one for one in try_remedies(repeats, recipe, SEEDS, LADDER_IMAGES, place / "outcomes")}
-    table = "; ".join(_line(one) for one in found.values())
+    outcomes = [Outcome(**json.loads(file.read_text())) for file in sorted((place / "outcomes").glob("*.json"))]
+    against = {one.remedy: one.difference for one in worth(outcomes, RECIPE)}
+    table = "; ".join(_line(one, against[one.remedy]) for one in found.values())
     own = found[RECIPE]
     return {
         "ablation_seeds": Measured(own.seeds, table, [asdict(one) for one in found.values()], list(range(SEEDS))),
@@ -39,10 +42,11 @@ def ablation() -> Mapping[str, Measured]:
     }
 
 
-def _line(one: Worth) -> str:
+def _line(one: Worth, against: Interval) -> str:
     return (
         f"{one.remedy}: accuracy {one.accuracy.mean:.3f}, gap {one.gap.mean:.3f}, calibration error "
-        f"{one.calibration_error.mean:.3f}, ladder {one.ladder.mean:.3f}"
+        f"{one.calibration_error.mean:.3f}, ladder {one.ladder.mean:.3f} (against the recipe {against.mean:+.3f}, "
+        f"{against.low:+.3f} to {against.high:+.3f})"
     )
 
 

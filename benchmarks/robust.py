@@ -53,7 +53,6 @@ def frozen() -> Mapping[str, Measured]:
         image_size=224,
         augmentation=AugmentationOptions.none(),
         head=HeadOptions(epochs=10, patience=1000),
-        fine_tune=FineTuneOptions.none(),
     )
     return {"training_frozen_ratio": _against_keras(recipe)}
 

@@ -231,7 +231,7 @@ def adopt(
             labels=labels,
             preprocessing=preprocessing,
             image_size=image_size,
-            group_by=group_by.value,
+            group_by="sub-folder" if group_by is GroupBy.SUB_FOLDER else "image",
             consent=consent or [],
             ladder_images=ladder_images,
             seed=seed,

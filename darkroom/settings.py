@@ -118,16 +118,11 @@ class HeadOptions(_Form):
 
 
 class FineTuneOptions(_Form):
-    """The second phase, for a backbone that comes with weights."""
+    """The optional second phase, for a backbone that comes with weights."""
 
-    layers: int = Field(default=30, ge=0, description="Top layers of the backbone to unfreeze; 0: no second phase.")
+    layers: int = Field(default=0, ge=0, description="Top layers of the backbone to unfreeze; 0: no second phase.")
     learning_rate: float = Field(default=1e-5, gt=0, description="Adam's, in the second phase.")
     epochs: int = Field(default=10, ge=1, le=1000, description="At most.")
-
-    @classmethod
-    def none(cls) -> Self:
-        """The backbone stays as it came."""
-        return cls(layers=0)
 
 
 class TrainingRecipe(_Form):
@@ -154,7 +149,7 @@ class TrainingRecipe(_Form):
     groups: Path | None = Field(default=None, description="CSV with the columns path and group, for group_by=column.")
     augmentation: AugmentationOptions = Field(default_factory=AugmentationOptions, description="While training only.")
     head: HeadOptions = Field(default_factory=HeadOptions, description="The layers on top.")
-    fine_tune: FineTuneOptions = Field(default_factory=FineTuneOptions, description="The second phase.")
+    fine_tune: FineTuneOptions = Field(default_factory=FineTuneOptions, description="A second phase, if wanted.")
     seed: int = Field(default=0, ge=0, description="Of the split, the initial weights and the augmentation.")
 
     @property

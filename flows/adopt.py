@@ -29,8 +29,8 @@ from flows.preparing import infer_preparation
 from flows.train import learn_what_is_normal, report_training
 from tasks.adopting import Photos, look_at_photos, match_folders
 from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
-from tasks.goldens import Golden
 from tasks.foreign import TEACHABLE_MACHINE, ForeignModel, open_foreign, read_labels
+from tasks.goldens import Golden
 from tasks.inference import Engine, load_engine
 from tasks.preprocessing import Preprocessing
 from tasks.presets import PRESETS, preset
@@ -69,8 +69,8 @@ class Adopted(BaseModel):
         low, high = self.interval
         told = "\n".join(f"  {sentence}" for sentence in (*self.sentences, *self.findings))
         return (
-            f"{self.bundle_id} is sealed: {self.kind}, right on {self.accuracy:.1%} of the photos that it was measured on "
-            f"({low:.1%} – {high:.1%}).\n{told}\nBundle  {self.path}\nCard    {self.path}/card.html"
+            f"{self.bundle_id} is sealed: {self.kind}, right on {self.accuracy:.1%} of the photos that it "
+            f"was measured on ({low:.1%} – {high:.1%}).\n{told}\nBundle  {self.path}\nCard    {self.path}/card.html"
         )
 
 
@@ -89,7 +89,7 @@ def adopt(
     seed: int = 0,
     promote: bool = False,
 ) -> Adopted:
-    """Make a bundle of a model that was made elsewhere: find out how its images were prepared, and learn what is normal.
+    """Make a bundle of a model that was made elsewhere: find out how its images were prepared, learn what is normal.
 
     Args:
         model: A .keras or .h5 file, a SavedModel folder, or an export of Teachable Machine.
@@ -125,7 +125,7 @@ def adopt(
 
 @contextmanager
 def adopting_folder(models: Path) -> Iterator[Path]:
-    """A folder below `models`/.work while a model is adopted; what a kill leaves there goes with what trainings leave."""
+    """A folder below `models`/.work while a model is adopted; what a kill leaves in it goes with what trainings leave."""
     storage = LocalStorage(models.absolute() / _WORK)
     name = f"adopt-{secrets.token_hex(6)}"
     folder = storage.root / name

@@ -125,7 +125,7 @@ def test_a_training_that_is_stopped_in_every_phase_comes_to_the_same_model(
     phases = {phase for phase, _ in stops}
     recipe = from_nothing() if "learn" in phases else frozen(weights)
     if "fine-tune" not in phases:
-        recipe = recipe.model_copy(update={"fine_tune": FineTuneOptions.none()})
+        recipe = recipe.model_copy(update={"fine_tune": FineTuneOptions()})
     for name in ("stopped", "undisturbed"):
         (tmp_path / name).mkdir()
     expected = train_model(labelled, recipe, tmp_path / "undisturbed")
@@ -144,7 +144,7 @@ def test_a_profile_made_from_features_holds_what_the_saved_model_says(
     labelled: Path, weights: Path, tmp_path: Path, dense_units: int
 ) -> None:
     recipe = frozen(weights).model_copy(
-        update={"fine_tune": FineTuneOptions.none(), "head": HeadOptions(dense_units=dense_units, epochs=2)}
+        update={"fine_tune": FineTuneOptions(), "head": HeadOptions(dense_units=dense_units, epochs=2)}
     )
     trained = train_model(labelled, recipe, tmp_path)
     engine = load_engine(trained.model_path, trained.embedding_layer, input_shape=trained.preprocessing.input_shape)

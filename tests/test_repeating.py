@@ -46,7 +46,6 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> TrainingRecipe:
         group_by="sub-folder",
         validation_share=0.25,
         head=HEAD,
-        fine_tune=FineTuneOptions.none(),
     )
 
 
@@ -125,8 +124,8 @@ def test_a_remedy_that_a_recipe_cannot_have_is_not_tried(recipe: TrainingRecipe,
 
 
 def test_a_recipe_with_fine_tuning_is_tried_without_and_one_without_with() -> None:
-    assert "recipe with fine-tuning" in remedies(TrainingRecipe(fine_tune=FineTuneOptions.none()))
-    assert "recipe without fine-tuning" in remedies(TrainingRecipe())
+    assert "recipe with fine-tuning" in remedies(TrainingRecipe())
+    assert "recipe without fine-tuning" in remedies(TrainingRecipe(fine_tune=FineTuneOptions(layers=5)))
 
 
 def test_what_is_finished_of_an_ablation_is_not_trained_again(

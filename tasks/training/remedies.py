@@ -10,7 +10,7 @@ from darkroom.settings import AugmentationOptions, FineTuneOptions, TrainingReci
 PLAIN: Final = "plain"
 RECIPE: Final = "recipe"
 # What is tried where a recipe leaves a remedy out.
-_USUAL: Final = TrainingRecipe()
+_USUAL: Final = TrainingRecipe(fine_tune=FineTuneOptions(layers=30))
 
 
 def remedies(recipe: TrainingRecipe) -> Mapping[str, TrainingRecipe]:
@@ -29,7 +29,7 @@ def _without_any(recipe: TrainingRecipe) -> TrainingRecipe:
         update={
             "augmentation": AugmentationOptions.none(),
             "head": recipe.head.model_copy(update={"l2": 0.0, "dropout": 0.0}),
-            "fine_tune": FineTuneOptions.none(),
+            "fine_tune": FineTuneOptions(),
         }
     )
 
@@ -49,7 +49,7 @@ def _switches(recipe: TrainingRecipe) -> Mapping[str, tuple[bool, TrainingRecipe
         "dropout": (recipe.head.dropout > 0, head("dropout", 0.0), head("dropout", _USUAL.head.dropout)),
         "fine-tuning": (
             recipe.fine_tunes,
-            recipe.model_copy(update={"fine_tune": FineTuneOptions.none()}),
+            recipe.model_copy(update={"fine_tune": FineTuneOptions()}),
             recipe.model_copy(update={"fine_tune": _USUAL.fine_tune}),
         ),
     }
