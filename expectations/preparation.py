@@ -1,12 +1,12 @@
 """Which preparation a model was trained with, from what it says of labelled images under each candidate; and how sure.
 
 The evidence is the likelihood of the labels. Probabilities are tempered first (one temperature for all candidates, by
-likelihood, arXiv 1706.04599) and mixed with a little of the uniform guess, so that one overconfident miss does not decide.
+likelihood, arXiv 1706.04599) and mixed with a little of the uniform guess: one overconfident miss must not decide.
 A posterior over the candidates follows, with a learning rate under 1: the model is not calibrated, errors of one image
 under two preparations are not independent, and a head can by chance be better under a preparation that it never saw
 (Bissiri, Holmes & Walker, "A general framework for updating belief distributions", 2016; Grünwald & van Ommen,
-"Inconsistency of Bayesian inference for misspecified linear models", 2017). The rate and the chance advantage were chosen
-on trained heads whose preparation was known (docs/preparation.md).
+"Inconsistency of Bayesian inference for misspecified linear models", 2017). The rate was chosen on trained heads whose
+preparation was known.
 
 The stated set is the smallest one with 95 % of the posterior. A model confidence set (Hansen, Lunde & Nason, "The Model
 Confidence Set", 2011) asks less, whether one is *worse*, and is about twice as large for the same images.
@@ -124,9 +124,12 @@ def infer(
     labels: NDArray[np.integer[Any]],
     candidates: Sequence[Candidate],
     *,
+    mirrored: NDArray[np.floating[Any]] | None = None,
     groups: NDArray[Any] | None = None,
 ) -> Inferred:
     """Rank candidates by probabilities (candidates, n, k), rows of NaN where a decoder refused, and labels (n,).
+
+    mirrored: the same of the images' mirror images, which only the likelihood sees; a second look at each image.
 
     groups (n,): images of one session, which count for less than as many of different ones. The order of the candidates
     does not matter; one that is there twice does not count twice. WrongUse: shapes that do not fit, a name twice, fewer
@@ -139,6 +142,9 @@ def infer(
     candidates = [candidates[c] for c in order]
     temperature = _temperature(p, labels)
     evidence = likelihoods(p, labels, temperature)
+    if mirrored is not None:
+        other = likelihoods(np.asarray(mirrored, np.float64)[order], labels, temperature)
+        evidence = (evidence + other) / 2
     same = merged(p)
     weight_of = posterior(evidence, same, _independent(evidence, groups))
     kept = _stated(weight_of)
@@ -214,7 +220,7 @@ def better_than(
     inferred: Inferred,
     probabilities: NDArray[np.floating[Any]],
     labels: NDArray[np.integer[Any]],
-    candidates: Sequence[Candidate],
+    names: Sequence[str],
     *,
     groups: NDArray[Any] | None = None,
 ) -> Better | None:
@@ -224,7 +230,6 @@ def better_than(
     """
     from scipy.special import stdtrit
 
-    names = [one.name for one in candidates]
     right = correct(np.asarray(probabilities, np.float64), labels)
     mine = names.index(own)
     row = {one.name: one for one in inferred.ranking}
@@ -324,7 +329,7 @@ def _stated(weight: NDArray[np.float64]) -> NDArray[np.bool_]:
     """The smallest set of groups with LEVEL of the posterior; equals of the last one stay with it."""
     ordered = np.sort(weight)[::-1]
     last = ordered[min(int(np.searchsorted(np.cumsum(ordered), LEVEL)), len(ordered) - 1)]
-    return np.asarray(weight >= last * (1 - 1e-9))
+    return np.asarray(weight >= last * (1 - 1e-9), np.bool_)
 
 
 def _within(evidence: NDArray[np.float64], same: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -21,21 +21,19 @@ _GEOMETRIES: Final[tuple[Mapping[str, Any], ...]] = (
     {"name": "load_img", "interpolation": "bilinear"},
     {"name": "load_img"},
     {"name": "image_dataset_from_directory"},
+    {"name": "opencv"},
     {"name": "teachable_machine"},
     {"name": "load_img", "interpolation": "bilinear", "fit": "crop"},
     {"name": "image_dataset_from_directory", "fit": "crop"},
     {"name": "load_img", "interpolation": "bilinear", "fit": "pad"},
     {"name": "tf_image_resize", "fit": "pad"},
+    {"name": "load_img", "interpolation": "bilinear", "fit": "crop", "zoom": _CLOSER},
+    {"name": "load_img", "fit": "crop"},
     {"name": "load_img", "interpolation": "bicubic"},
     {"name": "load_img", "interpolation": "lanczos"},
-    {"name": "load_img", "fit": "crop"},
-    {"name": "load_img", "interpolation": "bilinear", "fit": "crop", "zoom": _CLOSER},
     {"name": "tf_image_resize", "antialias": True},
-    {"name": "tf_image_resize", "antialias": True, "fit": "crop"},
     {"name": "tf_image_resize", "interpolation": "nearest"},
-    {"name": "tf_image_resize", "interpolation": "bicubic"},
-    {"name": "load_img", "interpolation": "lanczos", "fit": "pad"},
-    {"name": "load_img", "fit": "pad"},
+    {"name": "opencv", "interpolation": "area"},
 )
 _IN_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -62,14 +60,21 @@ def scaling_of(values: Values) -> str:
         if scaled(scaling, values.channel_order) == values:
             return scaling
     # x · (1/255) and x / 255 are one scaling, and one float operation apart.
-    return (
-        "unit" if values == scaled("identity", values.channel_order).model_copy(update={"divide_by": 255.0}) else "own"
-    )
+    divided = named_values("identity", divide_by=255.0, channel_order=values.channel_order)
+    return "unit" if values == divided else "own"
 
 
 def scaling_in_words(scaling: str) -> str:
     """For a sentence."""
     return _IN_WORDS.get(scaling, f"the scaling {scaling}")
+
+
+def in_words(preparation: Preprocessing) -> str:
+    """A name that says what differs between candidates; other knobs are in a digest of eight letters."""
+    parts = knob_families(preparation)
+    antialias = "" if parts.pop("antialias") == "yes" else " without antialias"
+    geometry = f"{preparation.geometry.resizer} {parts['interpolation']}{antialias}, {parts['fit']}"
+    return f"{parts['scaling']} {parts['channel_order']}, {parts['decoder']}, {geometry} ({preparation.digest[:8]})"
 
 
 def published_values(origin: str | None) -> str | None:

@@ -1,0 +1,352 @@
+"""Infers the preparation of a model that comes without one: from labelled images, stage by stage, and how sure it is.
+
+scaling × order of channels ─► geometry and decoder under those that survive ─► pairs that no library publishes
+                            ─► the ranking, the stated set, what is certain, and what scores better than the user's own
+
+Each image is seen as it is and as its mirror image: two answers are less of an accident than one. A forward pass is one
+image; there are at most 2 · CANDIDATES for each labelled image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.errors import WrongUse
+from darkroom.progress import Progress, tell
+from expectations.preparation import Better, Candidate, Certainty, Inferred, Ranked, better_than, infer
+from tasks.inference import BATCH, Engine
+from tasks.knobs import Preprocessing
+from tasks.presets import preset
+from tasks.published import (
+    ORDERS,
+    SCALINGS,
+    geometries,
+    in_words,
+    knob_families,
+    published_values,
+    scaled,
+    scaling_in_words,
+    scaling_of,
+)
+from tasks.variants import Replay
+
+# Preparations that are tried at most, over all stages.
+CANDIDATES: Final = 96
+# Scalings with an order of channels that go on from the first stage at most, and the odds under which one does not.
+_SURVIVORS: Final = 4
+_LONG_ODDS: Final = 0.002
+_PAIRS: Final = 12
+# Images that screen preparations, where there are more.
+_SCREEN: Final = 200
+
+
+@dataclass(frozen=True)
+class Row:
+    """A preparation that was tried, and what it did."""
+
+    preprocessing: Preprocessing
+    found: Ranked
+
+
+@dataclass(frozen=True)
+class InferredPreparation:
+    """What is known of a model's preparation. `rows`: every one that was tried, most likely first; `passes`: how many
+    images went through the model; `own`: the user's own preparation, or that which the model's origin publishes.
+    """
+
+    rows: tuple[Row, ...]
+    certainties: tuple[Certainty, ...]
+    images: int
+    groups: int
+    passes: int
+    own: Preprocessing | None
+    better: Better | None
+    better_preprocessing: Preprocessing | None
+
+    @property
+    def best(self) -> Preprocessing:
+        """The most likely."""
+        return self.rows[0].preprocessing
+
+    @property
+    def plausible(self) -> tuple[Preprocessing, ...]:
+        """The stated 95 % set, most likely first."""
+        return tuple(row.preprocessing for row in self.rows if row.found.in_set)
+
+    def certainty(self, family: str) -> Certainty:
+        """Of scaling, channel_order, fit, interpolation, antialias, decoder. KeyError: another."""
+        return {one.family: one for one in self.certainties}[family]
+
+    def as_text(self) -> str:
+        """For a person: what is certain, what is not, what scores better than their own."""
+        return " ".join([*_certain_sentences(self), *_better_sentence(self)])
+
+
+def infer_preparation(
+    engine: Engine,
+    images: Sequence[bytes],
+    labels: NDArray[np.int64],
+    *,
+    size: tuple[int, int],
+    origin: str | None = None,
+    scaling_inside: bool = False,
+    stated: Preprocessing | None = None,
+    groups: NDArray[np.int64] | None = None,
+    progress: Progress = tell,
+) -> InferredPreparation:
+    """Try published preparations on labelled images and say which one the model was trained with, and how sure that is.
+
+    labels (n,): positions in the model's outputs. size: (height, width). origin (`teachable machine`, a module of
+    keras.applications), scaling_inside (a Rescaling layer in the model) and stated (the user's own) decide what is
+    tried first and is never left out; they prove nothing. groups (n,): sessions.
+
+    Raises: WrongUse for fewer than ten images, labels that are no class, images that no decoder reads.
+    """
+    if len(images) != len(labels):
+        raise WrongUse("Images and labels are not as many.", expected=len(images), found=len(labels))
+    own = stated or _published(size, origin)
+    trial = _Trial(engine, images, labels, groups, own or geometries(size)[0], progress)
+    shapes = [*([stated] if stated else []), *geometries(size, origin)]
+    values = _values_in_order(origin, scaling_inside, own)
+
+    trial.add([_with_values(shapes[0], *pair) for pair in values] + ([own] if own else []))
+    surviving = trial.surviving_values(values)
+    trial.add(_with_values(shape, *pair) for pair in surviving for shape in shapes)
+    trial.add(_pairs(trial.inferred(), trial.tried))
+    trial.complete(own)
+
+    inferred = trial.inferred()
+    better = trial.better(inferred, own)
+    return InferredPreparation(
+        rows=tuple(Row(trial.tried[row.name], row) for row in inferred.ranking),
+        certainties=inferred.certainties,
+        images=len(images),
+        groups=inferred.groups,
+        passes=trial.passes,
+        own=own,
+        better=better,
+        better_preprocessing=None if better is None else trial.tried[better.name],
+    )
+
+
+class _Trial:
+    """The preparations tried so far, by name, and what the model said of the images and their mirror images.
+
+    Where there are many images, some of them screen: the rest are shown under those that may win only.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        images: Sequence[bytes],
+        labels: NDArray[np.int64],
+        groups: NDArray[np.int64] | None,
+        first: Preprocessing,
+        progress: Progress,
+    ) -> None:
+        self.tried: dict[str, Preprocessing] = {}
+        self.passes = 0
+        self._engine = engine
+        self._replay = Replay(engine, images, first)
+        # Evenly spaced: files come sorted by class, and each must be there.
+        screen = np.unique(np.linspace(0, len(labels) - 1, min(_SCREEN, len(labels))).round().astype(int))
+        self._order = np.concatenate([screen, np.setdiff1d(np.arange(len(labels)), screen)])
+        self._screen = len(screen)
+        self._labels = labels[self._order]
+        self._groups = None if groups is None else groups[self._order]
+        self._progress = progress
+        self._answers: dict[str, NDArray[np.float32]] = {}  # (2, images so far, k): as it is, mirrored
+
+    def add(self, preparations: Iterable[Preprocessing]) -> None:
+        """Show the screening images under each preparation that was not tried yet."""
+        new = {in_words(one): one for one in preparations}
+        new = {name: one for name, one in new.items() if name not in self.tried}
+        new = dict(list(new.items())[: CANDIDATES - len(self.tried)])
+        self.tried |= new
+        self._answers |= self._shown(new, self._order[: self._screen])
+
+    def complete(self, own: Preprocessing | None) -> None:
+        """Show the other images under what may win, the user's own, and the best of each value of each knob: what is
+        certain must have had a rival to the end. What is left behind is forgotten.
+        """
+        if self._screen == len(self._order):
+            return
+        ranking = self.inferred().ranking
+        going = {row.name for row in ranking if row.weight >= _LONG_ODDS * ranking[0].weight}
+        rivals: dict[tuple[str, str], str] = {}
+        for row in ranking:
+            for family in knob_families(self.tried[row.name]).items():
+                rivals.setdefault(family, row.name)
+        going |= {*rivals.values(), *([] if own is None else [in_words(own)])}
+        self.tried = {name: one for name, one in self.tried.items() if name in going}
+        rest = self._shown(self.tried, self._order[self._screen :])
+        self._answers = {name: np.concatenate([self._answers[name], rest[name]], axis=1) for name in self.tried}
+
+    def inferred(self) -> Inferred:
+        """The statistics of what was tried."""
+        both = np.stack([self._answers[name] for name in self.tried])
+        n = both.shape[2]
+        candidates = [Candidate(name, knob_families(one)) for name, one in self.tried.items()]
+        groups = None if self._groups is None else self._groups[:n]
+        return infer(both[:, 0], self._labels[:n], candidates, mirrored=both[:, 1], groups=groups)
+
+    def surviving_values(self, values: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Scalings with an order of channels that the first stage leaves possible; the other order of the best, too."""
+        weights: dict[tuple[str, str], float] = {}
+        for row in self.inferred().ranking:
+            families = knob_families(self.tried[row.name])
+            pair = (families["scaling"], families["channel_order"])
+            weights[pair] = max(weights.get(pair, 0.0), row.weight)
+        order = sorted((pair for pair in weights if pair in values), key=lambda pair: -weights[pair])
+        possible = [pair for pair in order if weights[pair] >= _LONG_ODDS * weights[order[0]]][:_SURVIVORS]
+        scaling, channels = possible[0]
+        other = (scaling, ORDERS[1 - ORDERS.index(channels)])
+        return possible if other in possible else [*possible[: _SURVIVORS - 1], other]
+
+    def better(self, inferred: Inferred, own: Preprocessing | None) -> Better | None:
+        """What scores better than the user's own."""
+        if own is None:
+            return None
+        plain = np.stack([self._answers[name][0] for name in self.tried])
+        return better_than(in_words(own), inferred, plain, self._labels, list(self.tried), groups=self._groups)
+
+    def _shown(self, preparations: Mapping[str, Preprocessing], rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """A batch of images under all preparations before the next batch: each is decoded once a decoder."""
+        parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in preparations}
+        done, total = 0, len(rows) * len(preparations)
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
+            for name, one in preparations.items():
+                parts[name].append(self._both_views(one, batch))
+                done += len(batch)
+                self._progress("trying preparations", done, total, f"{len(preparations)} of them")
+        return {name: np.concatenate(found, axis=1) for name, found in parts.items()}
+
+    def _both_views(self, preparation: Preprocessing, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        tensors = self._replay.tensors(preparation, rows.tolist())
+        read = ~np.isnan(tensors[:, 0, 0, 0])
+        found = np.full((2, len(rows), self._classes), np.nan, np.float32)
+        if read.any():
+            seen = np.concatenate([tensors[read], tensors[read][:, :, ::-1]])
+            self.passes += len(seen)
+            found[:, read] = self._engine.run(seen).probabilities.reshape(2, int(read.sum()), -1)
+        return found
+
+    @cached_property
+    def _classes(self) -> int:
+        tensor = np.zeros((1, *self._engine.input_shape), np.float32)
+        return int(self._engine.run(tensor).probabilities.shape[1])
+
+
+def _published(size: tuple[int, int], origin: str | None) -> Preprocessing | None:
+    return preset("teachable_machine", size=size) if origin == "teachable machine" else None
+
+
+def _with_values(shape: Preprocessing, scaling: str, order: str) -> Preprocessing:
+    return shape.with_knobs(**dict(scaled(scaling, order)))
+
+
+def _values_in_order(origin: str | None, scaling_inside: bool, own: Preprocessing | None) -> list[tuple[str, str]]:
+    """Every scaling in both orders of channels, what the model itself says first."""
+    first = "identity" if scaling_inside else published_values(origin)
+    if own is not None and scaling_of(own.values) in SCALINGS:
+        first = scaling_of(own.values)
+    ordered = sorted(SCALINGS, key=lambda scaling: scaling != first)
+    own_order = {scaling: scaled(scaling).channel_order for scaling in ordered}
+    pairs = [(scaling, order) for scaling in ordered for order in ORDERS]
+    return sorted(pairs, key=lambda pair: own_order[pair[0]] != pair[1])
+
+
+def _pairs(inferred: Inferred, tried: Mapping[str, Preprocessing]) -> list[Preprocessing]:
+    """Geometries that no library publishes: the fit of one of the stated set, decoded and resized as another."""
+    plausible = [tried[name] for name in inferred.plausible]
+    made = []
+    for one in plausible:
+        for other in plausible:
+            mixed = one.model_copy(update={"decode": other.decode, "geometry": _refitted(other, one)})
+            made.append(mixed)
+    known = {one.digest for one in tried.values()}
+    return [one for one in dict.fromkeys(made) if one.digest not in known][:_PAIRS]
+
+
+def _refitted(resized_as: Preprocessing, fitted_as: Preprocessing) -> Any:
+    geometry, other = resized_as.geometry, fitted_as.geometry
+    rounding = "float32" if geometry.resizer == "tensorflow" else "floor"
+    return geometry.model_copy(
+        update={"fit": other.fit, "zoom": other.zoom, "pad_value": other.pad_value, "box_rounding": rounding}
+    )
+
+
+def _certain_sentences(found: InferredPreparation) -> list[str]:
+    certain = [_said(one.family, one.value) for one in found.certainties if one.certain]
+    unsure = [one for one in found.certainties if not one.certain]
+    best = ", ".join(_said(one.family, one.value) for one in found.certainties)
+    sentences = []
+    if certain:
+        listed = _listed(certain)
+        sentences.append(f"{listed[0].upper()}{listed[1:]} {'are' if len(certain) > 1 else 'is'} certain.")
+    else:
+        sentences.append("Nothing about the preparation is certain.")
+    if unsure:
+        told = [
+            f"{_FAMILIES[one.family]} ({' or '.join(one.possible)})"
+            if len(one.possible) > 1
+            else f"{_FAMILIES[one.family]} ({one.value}, with {one.weight:.0%} of the evidence)"
+            for one in unsure
+        ]
+        sentences.append(f"Not certain on these {found.images} photos: {_listed(told)}.")
+    count = "1 preparation holds" if found.groups == 1 else f"{found.groups} preparations that can be told apart hold"
+    sentences.append(f"{count} 95 % of the evidence; the most likely: {best}.")
+    return sentences
+
+
+def _better_sentence(found: InferredPreparation) -> list[str]:
+    better = found.better
+    if better is None or found.better_preprocessing is None or found.own is None:
+        return []
+    mine, other = knob_families(found.own), knob_families(found.better_preprocessing)
+    changed = [family for family in ("fit", "scaling", "channel_order") if mine[family] != other[family]]
+    changed = changed or [family for family in mine if mine[family] != other[family]]
+    ours = _listed([_said(family, other[family]) for family in changed])
+    theirs = _listed([_said(family, mine[family]) for family in changed])
+    gain = better.difference
+    return [
+        f"On these {found.images} photos {ours} beats {theirs} of its own preparation: {better.accuracy:.3f} against "
+        f"{better.than_accuracy:.3f} (difference {gain.value:+.3f}, 95 % {gain.low:.3f} to {gain.high:.3f}, the best "
+        f"of {better.compared} that were compared)."
+    ]
+
+
+_FAMILIES: Final = {
+    "scaling": "the scaling",
+    "channel_order": "the order of channels",
+    "fit": "how it fits the frame",
+    "interpolation": "the filter",
+    "antialias": "antialias",
+    "decoder": "the decoder",
+}
+
+
+def _said(family: str, value: str) -> str:
+    """A knob's value in words."""
+    if family == "scaling":
+        return scaling_in_words(value)
+    if family == "channel_order":
+        return value.upper()
+    if family == "fit":
+        kind, _, closer = value.partition(" ")
+        named = {"squash": "a squash", "crop": "a centre crop", "pad": "padding"}[kind]
+        return f"{named} {closer}".rstrip()
+    if family == "antialias":
+        return "antialias" if value == "yes" else "no antialias"
+    return f"{value} as the {'filter' if family == 'interpolation' else family}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
