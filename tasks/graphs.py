@@ -96,7 +96,7 @@ def refuse_operations(definition: Any, path: Path) -> None:
             file=path,
             expected="operations that only compute",
             found=", ".join(acting or unknown) + (" (unknown to this TensorFlow)" if unknown and not acting else ""),
-            todo="rebuild the model from layers of Keras, without tables, files and Python functions, and save it again",
+            todo="rebuild the model from layers of Keras, without tables, files and Python functions, and save it",
         )
 
 

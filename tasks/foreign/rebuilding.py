@@ -1,7 +1,7 @@
 """Knows how a model of tf_keras, or one that is nested, becomes one flat functional model of Keras 3.
 
-The graph of layers is walked as its own library walks it; every layer is made anew from what it says of itself, and gets
-the weights in their order. Whether the result is the same model is for the caller to measure.
+The graph of layers is walked as its own library walks it; every layer is made anew from what it says of itself, and
+gets the weights in their order. Whether the result is the same model is for the caller to measure.
 """
 
 from __future__ import annotations
