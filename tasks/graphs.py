@@ -43,11 +43,22 @@ class FrozenGraph:
 
 
 def freeze(function: Any) -> FrozenGraph:
-    """A concrete function with one tensor in and one out, its variables made constants."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    """A concrete function with one tensor in and one out: its variables made constants, and only what the output needs.
 
-    frozen = convert_variables_to_constants_v2(function)
-    return FrozenGraph(frozen.graph.as_graph_def(), frozen.inputs[0].op.name, frozen.outputs[0].name)
+    What a function does beside (count, draw the next seed, follow statistics of a batch) is left out. That is why this
+    is not convert_variables_to_constants_v2, which keeps assignments and then fails on them; its parts are used.
+    """
+    from tensorflow.python.framework import convert_to_constants as parts
+
+    tf = import_tensorflow()
+    data = parts._FunctionConverterDataInEager(func=function, lower_control_flow=True, aggressive_inlining=True)
+    definition, _ = parts._replace_variables_by_constants(converter_data=data)
+    for node in definition.node:
+        needed = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(needed)
+    image, output = function.inputs[0].op.name, function.outputs[0].name
+    return FrozenGraph(tf.compat.v1.graph_util.extract_sub_graph(definition, [output.split(":")[0]]), image, output)
 
 
 def freeze_keras(model: Any, shape: tuple[int | None, ...], dtype: str) -> FrozenGraph:
@@ -103,7 +114,7 @@ def refuse_operations(definition: Any, path: Path) -> None:
 def _acts(name: str, definition: Any) -> bool:
     if name in _CALLS:
         return False
-    named = name in DANGEROUS or name in SAVERS or "Dataset" in name or name.startswith("Debug")
+    named = name in DANGEROUS or name in SAVERS or name.startswith("Debug") or "Dataset" in name or "Random" in name
     return named or bool(definition.is_stateful)
 
 
