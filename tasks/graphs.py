@@ -50,15 +50,27 @@ def freeze(function: Any) -> FrozenGraph:
     """
     from tensorflow.python.framework import convert_to_constants as parts
 
-    tf = import_tensorflow()
     data = parts._FunctionConverterDataInEager(func=function, lower_control_flow=True, aggressive_inlining=True)
     definition, _ = parts._replace_variables_by_constants(converter_data=data)
-    for node in definition.node:
-        needed = [name for name in node.input if not name.startswith("^")]
-        del node.input[:]
-        node.input.extend(needed)
     image, output = function.inputs[0].op.name, function.outputs[0].name
-    return FrozenGraph(tf.compat.v1.graph_util.extract_sub_graph(definition, [output.split(":")[0]]), image, output)
+    return FrozenGraph(_needed(definition, {image, output.split(":")[0]}), image, output)
+
+
+def _needed(definition: Any, wanted: set[str]) -> Any:
+    """What these operations are computed from. An order that was asked for (`^name`) is no input."""
+    nodes = {node.name: node for node in definition.node}
+    waiting, kept = list(wanted), set(wanted)
+    while waiting:
+        node = nodes[waiting.pop()]
+        inputs = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(inputs)
+        more = {name.split(":")[0] for name in inputs} - kept
+        kept |= more
+        waiting += more
+    pruned = type(definition)(versions=definition.versions, library=definition.library)
+    pruned.node.extend(node for name, node in nodes.items() if name in kept)
+    return pruned
 
 
 def freeze_keras(model: Any, shape: tuple[int | None, ...], dtype: str) -> FrozenGraph:

@@ -190,7 +190,8 @@ def _load_keras(path: Path, kind: str, objects: dict[str, Any], *, trusted: bool
 
 
 def _input(model: Any, path: Path) -> tuple[tuple[int | None, ...], str]:
-    inputs, outputs = getattr(model, "inputs", None) or (), getattr(model, "outputs", None) or ()
+    inputs: Any = getattr(model, "inputs", None) or ()
+    outputs: Any = getattr(model, "outputs", None) or ()
     if len(inputs) != 1 or len(outputs) != 1:
         raise UnsupportedModel(
             "The model is not one image in, one row of probabilities out.",
