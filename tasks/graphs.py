@@ -43,11 +43,34 @@ class FrozenGraph:
 
 
 def freeze(function: Any) -> FrozenGraph:
-    """A concrete function with one tensor in and one out, its variables made constants."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    """A concrete function with one tensor in and one out: its variables made constants, and only what the output needs.
 
-    frozen = convert_variables_to_constants_v2(function)
-    return FrozenGraph(frozen.graph.as_graph_def(), frozen.inputs[0].op.name, frozen.outputs[0].name)
+    What a function does beside (count, draw the next seed, follow statistics of a batch) is left out. That is why this
+    is not convert_variables_to_constants_v2, which keeps assignments and then fails on them; its parts are used.
+    """
+    from tensorflow.python.framework import convert_to_constants as parts
+
+    data = parts._FunctionConverterDataInEager(func=function, lower_control_flow=True, aggressive_inlining=True)
+    definition, _ = parts._replace_variables_by_constants(converter_data=data)
+    image, output = function.inputs[0].op.name, function.outputs[0].name
+    return FrozenGraph(_needed(definition, {image, output.split(":")[0]}), image, output)
+
+
+def _needed(definition: Any, wanted: set[str]) -> Any:
+    """What these operations are computed from. An order that was asked for (`^name`) is no input."""
+    nodes = {node.name: node for node in definition.node}
+    waiting, kept = list(wanted), set(wanted)
+    while waiting:
+        node = nodes[waiting.pop()]
+        inputs = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(inputs)
+        more = {name.split(":")[0] for name in inputs} - kept
+        kept |= more
+        waiting += more
+    pruned = type(definition)(versions=definition.versions, library=definition.library)
+    pruned.node.extend(node for name, node in nodes.items() if name in kept)
+    return pruned
 
 
 def freeze_keras(model: Any, shape: tuple[int | None, ...], dtype: str) -> FrozenGraph:
@@ -96,14 +119,14 @@ def refuse_operations(definition: Any, path: Path) -> None:
             file=path,
             expected="operations that only compute",
             found=", ".join(acting or unknown) + (" (unknown to this TensorFlow)" if unknown and not acting else ""),
-            todo="rebuild the model from layers of Keras, without tables, files and Python functions, and save it again",
+            todo="rebuild the model from layers of Keras, without tables, files and Python functions, and save it",
         )
 
 
 def _acts(name: str, definition: Any) -> bool:
     if name in _CALLS:
         return False
-    named = name in DANGEROUS or name in SAVERS or "Dataset" in name or name.startswith("Debug")
+    named = name in DANGEROUS or name in SAVERS or name.startswith("Debug") or "Dataset" in name or "Random" in name
     return named or bool(definition.is_stateful)
 
 

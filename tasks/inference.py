@@ -58,9 +58,10 @@ def load_engine(
 ) -> Engine:
     """Load a saved `.keras` model, or a frozen graph `.pb`, for inference: nothing in it may run code.
 
-    `embedding_layer` names a layer (of a graph: an operation) whose output, one row an image, is the embedding. `threads` are TensorFlow's, only
-    heard before it has computed anything in this process. `input_shape` is the (height, width, 3) that the
-    preprocessing makes; required where the model takes any size, otherwise the two must agree.
+    `embedding_layer` names a layer (of a graph: an operation) whose output, one row an image, is the embedding.
+    `threads` are TensorFlow's, only heard before it has computed anything in this process. `input_shape` is the
+    (height, width, 3) that the preprocessing makes; required where the model takes any size, otherwise the two must
+    agree.
 
     Raises: UnsupportedModel with what is wrong with the model, and what to do.
     """

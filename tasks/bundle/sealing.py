@@ -45,9 +45,9 @@ _SEALING = re.compile(r"\.sealing-(?P<host>.*)-(?P<pid>\d+)-[0-9a-f]+")
 class SealedContents:
     """Everything that a bundle is made of.
 
-    model_path: a saved .keras, or a frozen graph .pb. classes: in the order of its outputs. profile: darkroom.schemas.PROFILE.
-    embeddings: (rows of the profile, e) float16. goldens: see choose_goldens. metrics: what the training measured.
-    files: further files by name, such as suite.json, drift.json, card.md.
+    model_path: a saved .keras, or a frozen graph .pb. classes: in the order of its outputs.
+    profile: darkroom.schemas.PROFILE. embeddings: (rows of the profile, e) float16. goldens: see choose_goldens.
+    metrics: what the training measured. files: further files by name, such as suite.json, drift.json, card.md.
     """
 
     model_path: Path

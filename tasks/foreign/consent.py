@@ -69,8 +69,8 @@ def refuse_without_consent(config: Any, consent: Sequence[str], path: Path) -> b
                 file=path,
                 expected="layers of Keras only, or your consent to this piece of code by its name",
                 found=", ".join(other.sentence for other in found),
-                todo=f"replace it by a layer of Keras (Rescaling, Normalization, Permute …), and save again; or, if you "
-                f"trust where the file comes from, consent to {word!r}",
+                todo=f"replace it by a layer of Keras (Rescaling, Normalization, Permute …), and save again; or, if "
+                f"you trust where the file comes from, consent to {word!r}",
             )
     return bool(found)
 

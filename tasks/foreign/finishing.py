@@ -1,4 +1,4 @@
-"""Knows what is put behind a foreign classifier: probabilities where it ends otherwise, and a name for its embedding."""
+"""Knows what is put behind a foreign classifier: probabilities where it ends otherwise, a name for its embedding."""
 
 from __future__ import annotations
 

@@ -119,7 +119,8 @@ class GraphReading:
 
     def _constant(self, tensor: Any) -> NDArray[np.float64] | None:
         """One number or one a channel, if it does not depend on the image."""
-        waiting, seen = [tensor.op], set()
+        seen: set[str] = set()
+        waiting = [tensor.op]
         while waiting:
             operation = waiting.pop()
             if operation.type == "Placeholder" or len(seen) > 50:

@@ -51,8 +51,8 @@ class ForeignModel:
     kind: what the file really is. saved: model.keras, or model.pb (a frozen graph) where Keras 3 cannot hold it.
     input_shape: height, width, channels; None where any will do. outputs: how it ends; what is saved always ends with
     one probability a class. scaling_inside: what it does to its input first. origin: `teachable machine`, a module of
-    keras.applications, or None. difference: of probabilities to the original's, the largest on random tensors in a batch
-    and alone. labels: the file beside it that names its classes.
+    keras.applications, or None. difference: of probabilities to the original's, the largest on random tensors in a
+    batch and alone. labels: the file beside it that names its classes.
     """
 
     path: Path
@@ -85,8 +85,8 @@ class _Original:
 def open_foreign(path: Path, work: Path, *, consent: Sequence[str] = ()) -> ForeignModel:
     """Open a classifier that was made elsewhere, and write it into `work` as model.keras or model.pb.
 
-    Nothing in the file runs, unless `consent` names it: `Lambda:<layer>` or `<module>:<class>`; what was consented to is
-    kept as a frozen graph, so that no code is sealed.
+    Nothing in the file runs, unless `consent` names it: `Lambda:<layer>` or `<module>:<class>`; what was consented to
+    is kept as a frozen graph, so that no code is sealed.
 
     Raises: UnsupportedModel with what the file really is, or what of it cannot be adopted, and what to do.
     """
@@ -190,7 +190,8 @@ def _load_keras(path: Path, kind: str, objects: dict[str, Any], *, trusted: bool
 
 
 def _input(model: Any, path: Path) -> tuple[tuple[int | None, ...], str]:
-    inputs, outputs = getattr(model, "inputs", None) or (), getattr(model, "outputs", None) or ()
+    inputs: Any = getattr(model, "inputs", None) or ()
+    outputs: Any = getattr(model, "outputs", None) or ()
     if len(inputs) != 1 or len(outputs) != 1:
         raise UnsupportedModel(
             "The model is not one image in, one row of probabilities out.",
@@ -206,14 +207,15 @@ def _input(model: Any, path: Path) -> tuple[tuple[int | None, ...], str]:
 
 
 def _side(shape: tuple[int | None, ...], path: Path) -> tuple[int | None, int | None, int]:
-    if len(shape) != 3 or shape[2] != 3:
+    if len(shape) != 3 or shape[-1] != 3:
         raise UnsupportedModel(
             "The model does not take RGB images with channels last.",
             file=path,
             expected="an input (height, width, 3)",
             found=f"an input {shape}",
         )
-    return (shape[0], shape[1], 3)
+    height, width, _ = shape
+    return (height, width, 3)
 
 
 def _predictor(model: Any) -> Predict:
@@ -240,7 +242,7 @@ def _tensors(shape: tuple[int, int, int], dtype: str) -> NDArray[Any]:
     patches = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
     unit = np.concatenate([rng.random((6, *shape)), patches])
     low, high = np.asarray([0.0, 0.0, -1.0] * 4), np.asarray([255.0, 1.0, 1.0] * 4)
-    values = unit * (high - low)[:, None, None, None] + low[:, None, None, None]
+    values: NDArray[Any] = unit * (high - low)[:, None, None, None] + low[:, None, None, None]
     return values.astype(np.float32) if dtype.startswith("float") else np.rint(unit * 255).astype(dtype)
 
 
@@ -284,7 +286,8 @@ def _saved(original: _Original, head: Head, work: Path) -> Iterator[tuple[Path, 
 
 def _gap(original: _Original, head: Head, file: Path, embedding: str, tensors: NDArray[Any]) -> float:
     """The largest difference of a probability, in a batch and alone, of the saved file to the original."""
-    engine = load_engine(file, embedding, input_shape=tensors.shape[1:])
+    height, width, channels = (int(length) for length in tensors.shape[1:])
+    engine = load_engine(file, embedding, input_shape=(height, width, channels))
     floats = tensors.astype(np.float32)
     gaps = [
         np.abs(engine.run(floats[part]).probabilities - head.probabilities(original.predict(tensors[part]))).max()

@@ -30,7 +30,7 @@ _SAME: Final = 1e-4
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a model that explains, or rules out, wrong answers. `layer`: empty where it is the whole model."""
+    """Something about a model that explains, or rules out, wrong answers. `layer`: empty for the whole model."""
 
     kind: Kind
     sentence: str
@@ -51,7 +51,7 @@ def findings_of_model(model: Any) -> tuple[Finding, ...]:
     for layer in layers:
         kind = type(layer).__name__
         if kind == "Rescaling":
-            numbers = f"value × {layer.scale:.6g} + {layer.offset:.6g}" if np.isscalar(layer.scale) else "its numbers"
+            numbers = f"value × {_written(layer.scale)} + {_written(layer.offset)}"
             found.append(Finding("scaling inside", f"{layer.name} scales inside the model: {numbers}.", layer.name))
         elif kind == "Normalization":
             found.append(Finding("scaling inside", f"{layer.name} normalises inside the model.", layer.name))
@@ -90,8 +90,8 @@ def findings_of_behaviour(
     if gap <= _SAME * max(1.0, float(np.abs(first).max())):
         return ()
     sentence = (
-        f"An image alone gets another answer than in a batch (by {gap:.2g}): a BatchNormalization uses the statistics of "
-        "the batch, as in training."
+        f"An image alone gets another answer than in a batch (by {gap:.2g}): a BatchNormalization uses the statistics "
+        "of the batch, as in training."
     )
     return (Finding("batch statistics", sentence),)
 
@@ -121,6 +121,13 @@ def findings_of_graph(
         ending = "It ends with one unit without an activation, read as the logit of the second class."
     found.append(Finding("last activation", ending))
     return tuple(found)
+
+
+def _written(value: Any) -> str:
+    """One number or one a channel."""
+    numbers = np.asarray(value, dtype=np.float64).ravel()
+    text = ", ".join(f"{number:.5g}" for number in numbers)
+    return text if len(numbers) == 1 else f"({text})"
 
 
 def _is(kind: str, start: str, end: str) -> bool:

@@ -1,7 +1,7 @@
 """Knows how a model of tf_keras, or one that is nested, becomes one flat functional model of Keras 3.
 
-The graph of layers is walked as its own library walks it; every layer is made anew from what it says of itself, and gets
-the weights in their order. Whether the result is the same model is for the caller to measure.
+The graph of layers is walked as its own library walks it; every layer is made anew from what it says of itself, and
+gets the weights in their order. Whether the result is the same model is for the caller to measure.
 """
 
 from __future__ import annotations
@@ -15,6 +15,15 @@ import numpy as np
 # What only matters while a model is trained, or before its weights are set.
 _TRAINING: Final = ("_initializer", "_regularizer", "_constraint")
 _BASE: Final = frozenset({"name", "dtype"})
+# Arithmetic between layers, such as preprocess_input's x / 127.5 - 1: TensorFlow's name, and that of keras.ops.
+_ARITHMETIC: Final = {
+    "math.truediv": "true_divide",
+    "math.divide": "true_divide",
+    "math.multiply": "multiply",
+    "math.subtract": "subtract",
+    "math.add": "add",
+    "__operators__.add": "add",
+}
 _RENAMED: Final = {"LeakyReLU": {"alpha": "negative_slope"}}
 
 
@@ -63,6 +72,10 @@ class _Made:
             kwargs.pop("training", None)
         if not hasattr(layer, "weights"):  # an operation of Keras 3, such as x / 127.5, keeps no state
             return layer(*args, **kwargs)
+        symbol = getattr(layer, "symbol", None)  # of tf_keras' TFOpLambda
+        if symbol in _ARITHMETIC:
+            kwargs.pop("name", None)
+            return getattr(keras.ops, _ARITHMETIC[symbol])(*args, *kwargs.values())
         return self._counterpart(layer)(*args, **kwargs)
 
     def _caller(self, operation: Any) -> Callable[..., Any]:

@@ -32,7 +32,7 @@ def sniff(path: Path, work: Path) -> Sniffed:
     Raises: UnsupportedModel for what holds no whole Keras model, with what it is instead.
     """
     if not path.exists():
-        raise _refused(path, "There is no such file.", "nothing under this name", "look at the path")
+        raise _refused(path, "There is no such file.", "no such file", "look at the path")
     if path.is_dir():
         return _folder(path)
     with path.open("rb") as file:
@@ -211,12 +211,12 @@ def _what_else(path: Path, first: bytes) -> tuple[str, str]:
         return what, f"darkroom never unpickles: that runs whatever is in it. If it holds a Keras model, {_SAVE_AGAIN}"
     if start.startswith((b"{", b"[")):
         return _json(path), _SAVE_AGAIN
-    if _is_onnx(path, first):
-        return "an ONNX model", convert
     if path.name == "saved_model.pb":
         return "saved_model.pb alone: the graph of a SavedModel without its weights", f"name its folder: {path.parent}"
     if path.suffix == ".pb":
         return "a frozen graph, or another protocol buffer, alone", f"bring the SavedModel folder or .h5. {convert}"
+    if _is_onnx(path, first):
+        return "an ONNX model", convert
     return f"a file of {path.stat().st_size:,} bytes that begins with {first[:8]!r}", f"bring {_CAN_BE_BROUGHT}"
 
 
