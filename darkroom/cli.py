@@ -149,6 +149,9 @@ def train(
     ladder_images: Annotated[
         int, typer.Option(help="Held-out images that go through the corruption ladder. 0: none.")
     ] = 200,
+    sensitivity_images: Annotated[
+        int, typer.Option(help="Held-out images that are prepared wrongly in every known way. 0: none.")
+    ] = 50,
     as_json: AsJson = False,
     *,
     context: typer.Context,
@@ -171,7 +174,10 @@ def train(
     examination = _validated(
         lambda: {
             "examination": ExaminationOptions(
-                ladder_images=ladder_images, remedy_seeds=ablate, learning_curve=learning_curve
+                ladder_images=ladder_images,
+                sensitivity_images=sensitivity_images,
+                remedy_seeds=ablate,
+                learning_curve=learning_curve,
             )
         }
     )["examination"]

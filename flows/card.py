@@ -30,7 +30,9 @@ from tasks.report.card import (
     LearningPoint,
     Rate,
     Remedy,
+    Sensitivity,
     SplitComparison,
+    WrongPreparation,
 )
 from tasks.training import TrainedModel
 from tasks.training.remedies import RECIPE
@@ -73,6 +75,7 @@ def card_facts(
         honesty=_honesty(examined),
         curves=tuple(_epoch(one) for one in model.history),
         ladder=_ladder(examined),
+        sensitivity=_sensitivity(examined),
         remedies=tuple(_remedy(one, recipe) for one in examined.remedies),
         learning_curve=tuple(
             LearningPoint(one.share, one.images, _share(one.accuracy)) for one in examined.learning_curve
@@ -112,6 +115,26 @@ def _ladder(examined: Examined) -> Ladder | None:
         return None
     accuracy = tuple(tuple(row) for row in found.accuracy.tolist())
     return Ladder(found.kinds, accuracy, Rate.of(found.hits, found.images), found.images)
+
+
+def _sensitivity(examined: Examined) -> Sensitivity | None:
+    found = examined.sensitivity
+    if found is None:
+        return None
+    n = found.images
+    rows = tuple(
+        WrongPreparation(
+            variant=one.variant,
+            what=one.what,
+            accuracy=Rate(one.accuracy, one.low, one.high, n),
+            flips=one.flips,
+            worst=one.worst,
+            shows=one.shows,
+            images_to_tell=one.images_to_tell,
+        )
+        for one in found.costs
+    )
+    return Sensitivity(Rate(found.accuracy, found.low, found.high, n), rows, found.not_shown)
 
 
 def _remedy(one: remedies.Worth, recipe: TrainingRecipe) -> Remedy:

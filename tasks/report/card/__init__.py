@@ -12,7 +12,9 @@ from tasks.report.card.facts import (
     LearningPoint,
     Rate,
     Remedy,
+    Sensitivity,
     SplitComparison,
+    WrongPreparation,
 )
 from tasks.report.card.markdown import bundle_card
 from tasks.report.card.page import bundle_card_html
@@ -27,7 +29,9 @@ __all__ = [
     "LearningPoint",
     "Rate",
     "Remedy",
+    "Sensitivity",
     "SplitComparison",
+    "WrongPreparation",
     "bundle_card",
     "bundle_card_html",
 ]
