@@ -49,8 +49,8 @@ def sensitivity_sentence(sensitivity: Sensitivity) -> str:
     )
     many = sum(one.flips >= _MANY for one in shown)
     quiet = sum(one.flips == 0 for one in shown)
-    parts = [f"{many:,} change at least one answer in twenty"] if many else []
-    parts += [f"{quiet:,} change no answer, only probabilities"] if quiet else []
+    parts = [f"{many:,} {_change(many)} at least one answer in twenty"] if many else []
+    parts += [f"{quiet:,} {_change(quiet)} no answer, only probabilities"] if quiet else []
     return f"{said}; {', and '.join(parts)}." if parts else f"{said}."
 
 
@@ -66,6 +66,10 @@ def unseen_sentences(sensitivity: Sensitivity) -> list[str]:
 def images_word(one: WrongPreparation) -> str:
     """How many images tell it from the pinned preparation."""
     return "–" if one.images_to_tell is None else f"{one.images_to_tell:,}"
+
+
+def _change(count: int) -> str:
+    return "changes" if count == 1 else "change"
 
 
 def _place(share: float) -> float:
