@@ -288,8 +288,8 @@ PREPARATIONS = {
     "some": (
         (wrong("scaling=twice", 10), wrong("fit=crop", 39, flips=0.02), wrong("grey=luma", 40, flips=0.0)),
         "Prepared wrongly, it is right on as few as 20% of 50 held-out images instead of 80% (scaling=twice: prepared "
-        "wrongly). Of 3 wrong preparations 3 show on these images; 1 change at least one answer in twenty, and 1 change "
-        "no answer, only probabilities.",
+        "wrongly). Of 3 wrong preparations 3 show on these images; 1 changes at least one answer in twenty, and 1 "
+        "changes no answer, only probabilities.",
     ),
     "none that shows": (
         (wrong("icc=to_srgb", 40, shows=0.0),),
@@ -305,7 +305,7 @@ def test_what_wrong_preparations_cost_is_told(rows: tuple[WrongPreparation, ...]
     assert said in bundle_card(card(sensitivity=sensitivity)).replace("\\", "")
     outline = Outline(bundle_card_html(card(sensitivity=sensitivity)))
     assert said in outline.text
-    assert ("Images\nto tell" in outline.text.replace("tell\n", "tell")) == ("icc" not in rows[0].variant)
+    assert ("The costliest first" in outline.text) == any(row.shows > 0 for row in rows)
 
 
 def test_a_strip_marks_the_pinned_accuracy_and_what_is_worse_stands_left_of_it() -> None:
