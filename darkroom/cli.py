@@ -149,6 +149,9 @@ def train(
     ladder_images: Annotated[
         int, typer.Option(help="Held-out images that go through the corruption ladder. 0: none.")
     ] = 200,
+    sensitivity_images: Annotated[
+        int, typer.Option(help="Held-out images that are prepared wrongly in every known way. 0: none.")
+    ] = 50,
     as_json: AsJson = False,
     *,
     context: typer.Context,
@@ -171,7 +174,10 @@ def train(
     examination = _validated(
         lambda: {
             "examination": ExaminationOptions(
-                ladder_images=ladder_images, remedy_seeds=ablate, learning_curve=learning_curve
+                ladder_images=ladder_images,
+                sensitivity_images=sensitivity_images,
+                remedy_seeds=ablate,
+                learning_curve=learning_curve,
             )
         }
     )["examination"]
@@ -209,6 +215,7 @@ def adopt(
         list[str] | None, typer.Option(help="Code in the model that may run while it is opened, such as Lambda:scale.")
     ] = None,
     ladder_images: Annotated[int, typer.Option(help="Photos that go through the corruption ladder. 0: none.")] = 100,
+    sensitivity_images: Annotated[int, typer.Option(help="Photos that are prepared in every wrong way. 0: none.")] = 50,
     seed: Annotated[int, typer.Option(help="Of the samples that are drawn.")] = 0,
     as_json: AsJson = False,
 ) -> int:
@@ -234,6 +241,7 @@ def adopt(
             group_by="sub-folder" if group_by is GroupBy.SUB_FOLDER else "image",
             consent=consent or [],
             ladder_images=ladder_images,
+            sensitivity_images=sensitivity_images,
             seed=seed,
         )
     if as_json:

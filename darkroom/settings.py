@@ -164,6 +164,9 @@ class ExaminationOptions(_Form):
     ladder_images: int = Field(
         default=200, ge=0, description="Held-out images that go through the corruption ladder. 0: none."
     )
+    sensitivity_images: int = Field(
+        default=50, ge=0, description="Held-out images that are prepared wrongly in every known way. 0: none."
+    )
     remedy_seeds: int = Field(
         default=0,
         ge=0,

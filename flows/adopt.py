@@ -22,10 +22,11 @@ from darkroom.progress import tell
 from darkroom.storage import LocalStorage
 from expectations.class_order import ClassOrder, solve_order
 from expectations.knowledge import Knowledge
-from flows.card import ladder_shown, model_facts
+from flows.card import ladder_shown, model_facts, sensitivity_shown
 from flows.examination import climb_ladder, measure
 from flows.origin import Named, Origin, Outcome, Preparation
 from flows.preparing import infer_preparation
+from flows.sensitivity import weigh_variants
 from flows.train import learn_what_is_normal, report_training
 from tasks.adopting import Photos, look_at_photos, match_folders
 from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
@@ -86,6 +87,7 @@ def adopt(
     group_by: Literal["image", "sub-folder"] = "image",
     consent: list[str] = [],  # noqa: B006  # a form of lists needs one; it is never changed
     ladder_images: int = 100,
+    sensitivity_images: int = 50,
     seed: int = 0,
     promote: bool = False,
 ) -> Adopted:
@@ -103,6 +105,7 @@ def adopt(
         group_by: What belongs together and is resampled whole: each image alone, or sub-folders (sessions).
         consent: Code in the model that may run while it is opened, each piece by its name, such as Lambda:scale.
         ladder_images: Photos that go through the corruption ladder. 0: none.
+        sensitivity_images: Photos that are prepared in every wrong way, to see what each would cost. 0: none.
         seed: Of the samples that are drawn.
         promote: Put this version into use. The first one always is.
 
@@ -114,7 +117,7 @@ def adopt(
         preparation = find_preparation(theirs, engine, named, preprocessing, seed)
         looked = look(theirs, engine, named, preparation.chosen, work, seed)
         knowledge = learn_what_is_normal(looked, seed)
-        outcome = examine(looked, ladder_images, seed)
+        outcome = examine(looked, ladder_images, sensitivity_images, seed, data)
         origin = Origin(theirs, named, preparation)
         goldens = choose_goldens(looked.profile, data)
         card = write_card(name, origin, looked, knowledge, outcome, goldens, group_by, data)
@@ -125,7 +128,7 @@ def adopt(
 
 @contextmanager
 def adopting_folder(models: Path) -> Iterator[Path]:
-    """A folder below `models`/.work while a model is adopted; what a kill leaves in it goes with what trainings leave."""
+    """A folder below `models`/.work; what a kill leaves there is removed with what trainings leave."""
     storage = LocalStorage(models.absolute() / _WORK)
     name = f"adopt-{secrets.token_hex(6)}"
     folder = storage.root / name
@@ -290,9 +293,13 @@ def look(
 
 
 @task(name="examine the model", cache_policy=NO_CACHE)
-def examine(looked: TrainedModel, ladder_images: int, seed: int) -> Outcome:
-    """How well it does on these photos, and on worse ones."""
-    return Outcome(measure(looked.profile, looked.classes), climb_ladder(looked, ladder_images, seed, tell))
+def examine(looked: TrainedModel, ladder_images: int, sensitivity_images: int, seed: int, data: Path) -> Outcome:
+    """How well it does on these photos, on worse ones, and on the same ones wrongly prepared."""
+    return Outcome(
+        measure(looked.profile, looked.classes),
+        climb_ladder(looked, ladder_images, seed, tell),
+        weigh_variants(looked, data, sensitivity_images, seed, tell),
+    )
 
 
 @task(name="write the card", cache_policy=NO_CACHE)
@@ -308,7 +315,12 @@ def write_card(
 ) -> CardFacts:
     """What a person should know of the bundle: above all how its images are prepared, and how sure that is."""
     facts = model_facts(name, looked, outcome.measures, knowledge, goldens, group_by, data)
-    return replace(facts, ladder=ladder_shown(outcome.ladder), adopted=origin.shown())
+    return replace(
+        facts,
+        ladder=ladder_shown(outcome.ladder),
+        sensitivity=sensitivity_shown(outcome.sensitivity),
+        adopted=origin.shown(),
+    )
 
 
 @task(name="seal the bundle", cache_policy=NO_CACHE)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from darkroom.settings import TrainingRecipe
-from expectations import remedies
+from expectations import remedies, sensitivity
 from expectations.knowledge import Knowledge
 from expectations.measures import Measures
 from expectations.restated import Restated
@@ -33,7 +33,9 @@ from tasks.report.card import (
     LearningPoint,
     Rate,
     Remedy,
+    Sensitivity,
     SplitComparison,
+    WrongPreparation,
 )
 from tasks.training import TrainedModel
 from tasks.training.remedies import RECIPE
@@ -59,6 +61,7 @@ def card_facts(
         honesty=_honesty(examined),
         curves=tuple(_epoch(one) for one in model.history),
         ladder=ladder_shown(examined.ladder),
+        sensitivity=sensitivity_shown(examined.sensitivity),
         remedies=tuple(_remedy(one, recipe) for one in examined.remedies),
         learning_curve=tuple(
             LearningPoint(one.share, one.images, _share(one.accuracy)) for one in examined.learning_curve
@@ -129,6 +132,26 @@ def ladder_shown(found: examination.Ladder | None) -> Ladder | None:
         return None
     accuracy = tuple(tuple(row) for row in found.accuracy.tolist())
     return Ladder(found.kinds, accuracy, Rate.of(found.hits, found.images), found.images)
+
+
+def sensitivity_shown(found: sensitivity.Sensitivity | None) -> Sensitivity | None:
+    """What wrong preparations would cost, as the card has it."""
+    if found is None:
+        return None
+    n = found.images
+    rows = tuple(
+        WrongPreparation(
+            variant=one.variant,
+            what=one.what,
+            accuracy=Rate(one.accuracy, one.low, one.high, n),
+            flips=one.flips,
+            worst=one.worst,
+            shows=one.shows,
+            images_to_tell=one.images_to_tell,
+        )
+        for one in found.costs
+    )
+    return Sensitivity(Rate(found.accuracy, found.low, found.high, n), rows, found.not_shown)
 
 
 def _remedy(one: remedies.Worth, recipe: TrainingRecipe) -> Remedy:

@@ -44,7 +44,7 @@ RECIPE = TrainingRecipe(
 
 
 # Enough to show where the network breaks, quickly.
-EXAMINATION = ExaminationOptions(ladder_images=60)
+EXAMINATION = ExaminationOptions(ladder_images=60, sensitivity_images=20)
 
 
 @dataclass(frozen=True)

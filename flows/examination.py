@@ -18,8 +18,10 @@ from expectations.audit import Audit, audit_validation
 from expectations.measures import Measures, measure_predictions
 from expectations.projection import learn_projection
 from expectations.remedies import Worth, ladder_accuracy
+from expectations.sensitivity import Sensitivity
 from expectations.splits import Gap, SplitComparison, compare_splits, generalisation_gap
 from flows.repeating import LearningPoint, learn_on_less, try_remedies
+from flows.sensitivity import weigh_variants
 from tasks.corruptions import KINDS
 from tasks.fingerprints import fingerprint
 from tasks.inference import load_engine
@@ -52,6 +54,7 @@ class Examined:
     splits: SplitComparison
     audit: Audit
     ladder: Ladder | None
+    sensitivity: Sensitivity | None = None
     remedies: Sequence[Worth] = ()
     learning_curve: Sequence[LearningPoint] = ()
 
@@ -60,6 +63,8 @@ class Examined:
         files = {"audit.json": self.audit.to_json().encode()}
         if self.ladder is not None:
             files["ladder.json"] = self.ladder.to_json().encode()
+        if self.sensitivity is not None:
+            files["sensitivity.json"] = self.sensitivity.to_json().encode()
         repeated = {
             "remedies.json": [asdict(one) for one in self.remedies],
             "learning_curve.json": [asdict(one) for one in self.learning_curve],
@@ -78,7 +83,8 @@ def examine(
     work: Path,
     progress: Progress,
 ) -> Examined:
-    """Measure, compare the splits, audit the validation, climb the ladder; repeat the training where that is asked for.
+    """Measure, compare the splits, audit the validation, climb the ladder, weigh wrong preparations; repeat the
+    training where that is asked for.
 
     `work` is the training's folder; what repeated trainings have finished is kept in it.
     """
@@ -104,6 +110,7 @@ def examine(
             profile, model.features, prints.hashes, prints.pictures, model.classes, seed=recipe.seed
         ),
         ladder=climb_ladder(model, options.ladder_images, recipe.seed, progress),
+        sensitivity=weigh_variants(model, folder, options.sensitivity_images, recipe.seed, progress),
         remedies=remedies,
         learning_curve=curve,
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from expectations.measures import Measures
+from expectations.sensitivity import Sensitivity
 from flows.examination import Ladder
 from flows.preparing import InferredPreparation
 from tasks.adopting import Matched
@@ -62,10 +63,12 @@ class Outcome:
 
     measures: dict[str, Measures]
     ladder: Ladder | None
+    sensitivity: Sensitivity | None
 
     def to_files(self) -> Mapping[str, bytes]:
         """File name → bytes, for the bundle."""
-        return {} if self.ladder is None else {"ladder.json": self.ladder.to_json().encode()}
+        told = {"ladder.json": self.ladder, "sensitivity.json": self.sensitivity}
+        return {name: one.to_json().encode() for name, one in told.items() if one is not None}
 
 
 @dataclass(frozen=True)

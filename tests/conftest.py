@@ -63,7 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(world: Path, tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Bundle:
     """A bundle as a user's: trained on the drawn world by the flow, with whole sessions held out."""
-    from darkroom.settings import HeadOptions, TrainingRecipe
+    from darkroom.settings import ExaminationOptions, HeadOptions, TrainingRecipe
     from flows.train import train
     from tasks.bundle import open_bundle
 
@@ -75,5 +75,8 @@ def bundle(world: Path, tmp_path_factory: pytest.TempPathFactory, prefect_api: s
         validation_share=0.35,
         head=HeadOptions(dense_units=32, dropout=0.2, epochs=6),
     )
-    sealed = train(folder=world, models=tmp_path_factory.mktemp("models"), name="parts", recipe=recipe)
+    quick = ExaminationOptions(sensitivity_images=12)
+    sealed = train(
+        folder=world, models=tmp_path_factory.mktemp("models"), name="parts", recipe=recipe, examination=quick
+    )
     return open_bundle(Path(sealed.path))

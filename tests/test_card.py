@@ -27,12 +27,15 @@ from tasks.report.card import (
     PreparationLine,
     Rate,
     Remedy,
+    Sensitivity,
     SplitComparison,
+    WrongPreparation,
     bundle_card,
     bundle_card_html,
 )
 from tasks.report.card.charts import card_chart, curve_charts, learning_chart
 from tasks.report.card.page import remedy_rows
+from tasks.report.card.preparations import preparation_rows, sensitivity_sentence, unseen_sentences
 from tasks.report.card.weak_spots import kinds, ladder_sentence, limits, weaknesses
 from tasks.report.card.words import (
     accuracy_sentence,
@@ -85,6 +88,12 @@ def remedy(name: str, difference: Interval | None, ladder: float = 0.6, **change
     return Remedy(name, difference=difference, **(facts | changes))  # type: ignore[arg-type]
 
 
+def wrong(variant: str, hits: int, **changes: object) -> WrongPreparation:
+    facts: dict[str, object] = {"what": "prepared wrongly", "flips": 0.4, "worst": 0.97, "shows": 1.0}
+    facts |= {"images_to_tell": None if changes.get("shows") == 0 else 3}
+    return WrongPreparation(variant, accuracy=Rate.of(hits, 50), **(facts | changes))  # type: ignore[arg-type]
+
+
 def epochs(*losses: float, phase: str = "head", first: int = 1) -> tuple[EpochLine, ...]:
     return tuple(
         EpochLine(phase, first + place, loss / 2, 1 - loss / 3, loss, 1 - loss / 2) for place, loss in enumerate(losses)
@@ -114,6 +123,9 @@ def full(text: str = "calm", thumbnail: bytes | None = None) -> CardFacts:
         honesty=Honesty(text, Rate.of(80, 100), Rate.of(65, 90), 10, text, 3, (text, text)),
         curves=(*epochs(1.2, 0.9), *epochs(0.8, 0.7, 0.9, phase=text, first=3)),
         ladder=Ladder((text, "fog"), ((0.7, 0.5, 0.3, 0.2, 0.1), (0.8, 0.8, 0.7, 0.7, 0.6)), Rate.of(80, 100), 100),
+        sensitivity=Sensitivity(
+            Rate.of(40, 50), (wrong(text, 20, what=text), wrong("unseen", 40, shows=0.0)), {text: text}
+        ),
         remedies=(
             remedy(text, None, 0.5, settings=text, by_kind={text: 0.4}),
             remedy(text, around(0.05), settings=text, is_recipe=True),
@@ -272,6 +284,55 @@ def test_the_worst_class_and_the_worst_corruption_are_weaknesses_and_limits() ->
     flawless = card(confusion=((120, 0), (0, 45)), ladder=ladder(jpeg=(0.9,) * 5))
     assert weaknesses(flawless)[0] == "No validation image was called by another class's name."
     assert len(limits(flawless)) == 3
+
+
+PREPARATIONS = {
+    "some": (
+        (wrong("scaling=twice", 10), wrong("fit=crop", 39, flips=0.02), wrong("grey=luma", 40, flips=0.0)),
+        "Prepared wrongly, it is right on as few as 20% of 50 held-out images instead of 80% (scaling=twice: prepared "
+        "wrongly). Of 3 wrong preparations 3 show on these images; 1 changes at least one answer in twenty, and 1 "
+        "changes no answer, only probabilities.",
+    ),
+    "none that shows": (
+        (wrong("icc=to_srgb", 40, shows=0.0),),
+        "No wrong preparation changes a probability of these images by 0.001 or more.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("rows", "said"), PREPARATIONS.values(), ids=PREPARATIONS.keys())
+def test_what_wrong_preparations_cost_is_told(rows: tuple[WrongPreparation, ...], said: str) -> None:
+    sensitivity = Sensitivity(Rate.of(40, 50), rows)
+    assert sensitivity_sentence(sensitivity) == said
+    assert said in bundle_card(card(sensitivity=sensitivity)).replace("\\", "")
+    outline = Outline(bundle_card_html(card(sensitivity=sensitivity)))
+    assert said in outline.text
+    assert ("The costliest first" in outline.text) == any(row.shows > 0 for row in rows)
+
+
+def test_a_strip_marks_the_pinned_accuracy_and_what_is_worse_stands_left_of_it() -> None:
+    rows = preparation_rows(Sensitivity(Rate.of(40, 50), (wrong("a=b", 10), wrong("c=d", 40, flips=0.0))))
+    places = [
+        {name: float(value[:-1]) for name, value in (part.split(":") for part in row.css.split(";"))} for row in rows
+    ]
+    assert places[0]["--m"] < places[0]["--z"] == places[1]["--z"] == places[1]["--m"]
+    assert [row.verdict for row in rows] == ["alarm", "empty"]
+    assert all(0 <= place["--l"] <= place["--m"] <= place["--l"] + place["--w"] <= 100 for place in places)
+
+
+def test_what_cannot_be_shown_is_listed_with_the_reason() -> None:
+    sensitivity = Sensitivity(Rate.of(40, 50), (wrong("icc=to_srgb", 40, shows=0.0),), {"batch_norm=batch": "none"})
+    assert unseen_sentences(sensitivity) == [
+        "These images cannot show icc=to_srgb.",
+        "batch_norm=batch cannot be shown: none.",
+    ]
+
+
+def test_only_the_costliest_are_open_at_first() -> None:
+    rows = tuple(wrong(f"knob={number}", 20 + number) for number in range(20))
+    outline = Outline(bundle_card_html(card(sensitivity=Sensitivity(Rate.of(45, 50), rows))))
+    assert "8 more that show" in outline.text
+    assert all(row.variant in outline.text for row in rows)
 
 
 def test_the_worst_kind_of_the_ladder_comes_first() -> None:

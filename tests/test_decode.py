@@ -521,6 +521,29 @@ def test_broken_bytes_are_refused_by_tensorflow_with_a_reason() -> None:
 # ---- for people and bundles ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("decoder", ["pillow", "tensorflow", "opencv"])
+def test_an_image_that_lies_on_its_side_is_turned_whatever_exif_says(decoder: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    held = io.BytesIO()
+    Image.linear_gradient("L").resize((48, 32)).convert("RGB").save(held, "JPEG", exif=exif)
+    knobs = preset({"pillow": "load_img", "tensorflow": "tf_image_resize"}.get(decoder, decoder), size=(8, 8)).decode
+    plain, right, left = (
+        decode(held.getvalue(), knobs.model_copy(update={"exif_orientation": how})).pixels
+        for how in ("ignored", "clockwise", "anticlockwise")
+    )
+    assert np.array_equal(right, np.rot90(plain, -1))
+    assert np.array_equal(left, np.rot90(plain))
+
+
+def test_broken_bytes_are_refused_by_opencv_with_a_reason() -> None:
+    held = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(held, "PNG")
+    with pytest.raises(ImageRefused) as refused:
+        decode(held.getvalue()[:-40], preset("opencv", size=(8, 8)).decode)
+    assert refused.value.reason is Reason.BROKEN_DATA
+
+
 def test_a_thumbnail_keeps_the_proportions() -> None:
     small = Image.open(io.BytesIO(thumbnail(np.asarray(_photo(200, 100)), 64)))
     assert (small.format, small.size) == ("JPEG", (64, 32))

@@ -107,6 +107,21 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "Pillow antialiases": ({"antialias": False}, "True"),
     "Pillow does not, for nearest": ({"interpolation": "nearest"}, "False"),
     "TensorFlow drops alpha": ({"decoder": "tensorflow", "alpha": "on_white"}, "dropped"),
+    "OpenCV drops alpha": (
+        {"decoder": "opencv", "alpha": "on_white", "sixteen_bit": "high_byte", "float_pixels": "refused"},
+        "dropped",
+    ),
+    "OpenCV reads no icons": (
+        {"decoder": "opencv", "sixteen_bit": "high_byte", "float_pixels": "refused", "formats": ["ICO"]},
+        "TIFF",
+    ),
+    "OpenCV never antialiases": ({"resizer": "opencv"}, "False"),
+    "OpenCV has its own filters": ({"resizer": "opencv", "interpolation": "hamming", "antialias": False}, "lanczos4"),
+    "OpenCV does not truncate": ({"resizer": "opencv", "antialias": False, "rounding": "truncate"}, "none"),
+    "OpenCV crops whole pixels": (
+        {"resizer": "opencv", "antialias": False, "fit": "crop", "box_rounding": "exact"},
+        "whole pixels",
+    ),
     "a crop cannot be rounded like a pad": ({"fit": "crop", "box_rounding": "round"}, "exact"),
 }
 
@@ -184,12 +199,16 @@ def test_the_pillow_path_imports_no_tensorflow() -> None:
     assert not PINNED.needs_tensorflow
     assert preset("tf_image_resize", size=SIZE).needs_tensorflow
     assert preset("tf_image_resize", size=SIZE, decoder="pillow", dct_method="accurate").needs_tensorflow
+    assert preset("opencv", size=SIZE).needs_opencv
+    assert not preset("opencv", size=SIZE).needs_tensorflow
+    assert not PINNED.needs_opencv
 
 
 VALUES = {name: application_values(name) for name in APPLICATION_MODES} | {
     "rescale": named_values("identity", rescale=1 / 255),
     "twice": named_values("tf", times=2),
     "forgotten": named_values("caffe", times=0),
+    "reshaped": named_values("torch", layout="channels_first"),
     "after": named_values("torch", rescale_after=0.3, channel_order="bgr"),
 }
 
@@ -257,6 +276,20 @@ def test_a_squash_a_crop_and_a_pad_differ_where_they_should() -> None:
     assert squash[32, 2, 0] == pad[32, 2, 0] == 255
     assert crop[..., 0].max() == 0
     assert pad[0, 2].tolist() == [9, 9, 9]
+
+
+def test_rows_and_columns_may_be_exchanged() -> None:
+    swapped = PINNED.with_knobs(layout="width_first", width=48, height=64)
+    assert swapped.input_shape == PINNED.input_shape
+    tensor = prepare(_photo(), swapped).tensor
+    assert tensor.shape == (48, 64, 3)
+    assert np.array_equal(tensor.transpose(1, 0, 2), prepare(_photo(), PINNED.with_knobs(width=48, height=64)).tensor)
+
+
+def test_channels_first_may_be_reshaped_where_they_should_be_transposed() -> None:
+    pixels = prepare(_photo(), PINNED).resized
+    reshaped = to_tensor(pixels, named_values("identity", layout="channels_first"))
+    assert np.array_equal(reshaped.reshape(3, 48, 64), pixels.transpose(2, 0, 1))
 
 
 def test_zoom_looks_closer_at_the_middle() -> None:

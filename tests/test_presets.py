@@ -14,7 +14,13 @@ from PIL import Image, ImageOps
 
 from darkroom.errors import WrongUse
 from darkroom.reasons import Reason
-from tasks.knobs import PILLOW_INTERPOLATIONS, TENSORFLOW_INTERPOLATIONS, Preprocessing
+from tasks.knobs import (
+    OPENCV_FORMATS,
+    OPENCV_INTERPOLATIONS,
+    PILLOW_INTERPOLATIONS,
+    TENSORFLOW_INTERPOLATIONS,
+    Preprocessing,
+)
 from tasks.preprocessing import ImageRefused, prepare, to_tensor
 from tasks.presets import APPLICATION_MODES, PRESETS, application_values, generator_values, named_values, preset
 
@@ -292,6 +298,98 @@ def test_the_sampling_grids_of_tensorflow_1_are_reproduced(drawn: Path, interpol
     method = {"nearest": 1, "bilinear": 0, "bicubic": 2}[interpolation]
     theirs = tf.compat.v1.image.resize(image, SIZE, method=method, align_corners=grid == "align_corners")
     _same(prepare(data, ours).tensor, theirs, grid)
+
+
+INTER = {"nearest": 0, "bilinear": 1, "bicubic": 2, "area": 3, "lanczos4": 4}  # the numbers of OpenCV's flags
+
+
+def _compare_opencv(files: list[Path], interpolation: str) -> int:
+    import cv2
+
+    ours = preset("opencv", size=SIZE, interpolation=interpolation)
+    for file in files:
+        theirs = cv2.resize(cv2.imread(str(file)), (SIZE[1], SIZE[0]), interpolation=INTER[interpolation])
+        _same(prepare(file.read_bytes(), ours).tensor, theirs[..., ::-1], file.name)
+    return len(files)
+
+
+@pytest.mark.parametrize("interpolation", OPENCV_INTERPOLATIONS)
+def test_opencv_is_reproduced_for_every_kind_of_file(drawn: Path, interpolation: str) -> None:
+    assert _compare_opencv(sorted(drawn.iterdir()), interpolation) >= 25
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("interpolation", ["bilinear", "area"])
+def test_opencv_is_reproduced_on_real_photos(many: Path, interpolation: str) -> None:
+    assert _compare_opencv(sorted(many.iterdir()), interpolation) >= AT_LEAST
+
+
+@pytest.mark.real_data
+def test_opencv_is_reproduced_on_phone_photos_of_every_orientation(data: Path) -> None:
+    assert _compare_opencv(sorted((data / "images" / "orientation").glob("*.jpg")), "bilinear") == 18
+
+
+FLAGS: dict[str, tuple[dict[str, Any], str]] = {
+    "orientation ignored": ({"exif_orientation": "ignored"}, "IMREAD_COLOR|IMREAD_IGNORE_ORIENTATION"),
+    "grey": ({"grey": "decoder"}, "IMREAD_GRAYSCALE"),
+    "half": ({"jpeg_ratio": 2}, "IMREAD_REDUCED_COLOR_2"),
+    "a quarter, grey": ({"jpeg_ratio": 4, "grey": "decoder"}, "IMREAD_REDUCED_GRAYSCALE_4"),
+}
+
+
+@pytest.mark.parametrize("name", ["rotated.jpg", "mirrored.jpg", "rgb_444.jpg", "grey.jpg", "cmyk.jpg"])
+@pytest.mark.parametrize(("knobs", "flags"), FLAGS.values(), ids=FLAGS.keys())
+def test_the_ways_of_imread_are_knobs(drawn: Path, name: str, knobs: dict[str, Any], flags: str) -> None:
+    import cv2
+
+    theirs = cv2.imread(str(drawn / name), sum(getattr(cv2, flag) for flag in flags.split("|")))
+    prepared = prepare((drawn / name).read_bytes(), preset("opencv", size=SIZE, **knobs))
+    theirs = np.repeat(theirs[..., None], 3, axis=-1) if theirs.ndim == 2 else theirs[..., ::-1]
+    assert np.array_equal(prepared.pixels, theirs)
+
+
+def test_opencv_resizes_what_became_float_before_without_rounding(drawn: Path) -> None:
+    import cv2
+
+    data = (drawn / "rgb.png").read_bytes()
+    photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32)
+    for interpolation in OPENCV_INTERPOLATIONS:
+        ours = preset("opencv", size=SIZE, interpolation=interpolation, rounding="none")
+        theirs = cv2.resize(photo, (SIZE[1], SIZE[0]), interpolation=INTER[interpolation])
+        _same(prepare(data, ours).tensor, theirs, interpolation)
+
+
+def test_opencvs_exact_nearest_is_that_of_pillow(drawn: Path) -> None:
+    import cv2
+
+    data = (drawn / "rgb.png").read_bytes()
+    ours = preset("opencv", size=SIZE, interpolation="nearest", sampling_grid="half_pixel")
+    photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    theirs = cv2.resize(photo, (SIZE[1], SIZE[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    _same(prepare(data, ours).tensor, theirs, "exact")
+    _same(prepare(data, preset("load_img", size=SIZE)).tensor, theirs, "Pillow")
+
+
+@pytest.mark.parametrize("kind", OPENCV_FORMATS)
+def test_opencv_reads_the_formats_that_it_is_said_to(kind: str) -> None:
+    more = {"save_all": True, "append_images": [_scene()]} if kind == "MPO" else {}
+    prepared = prepare(_saved(_scene(), kind, **more), preset("opencv", size=SIZE))
+    assert prepared.header.format == kind
+    assert np.abs(prepared.pixels.astype(int) - np.asarray(_scene())).mean() < 12
+
+
+@pytest.mark.real_data
+def test_every_odd_file_is_decoded_or_refused_by_opencv_too(data: Path) -> None:
+    ours = preset("opencv", size=SIZE)
+    decoded = 0
+    for file in sorted((data / "images" / "odd").iterdir()):
+        try:
+            prepared = prepare(file.read_bytes(), ours)
+        except ImageRefused:
+            continue
+        assert prepared.tensor.tobytes() == prepare(file.read_bytes(), ours).tensor.tobytes(), file.name
+        decoded += 1
+    assert decoded >= 70
 
 
 GENERATORS: dict[str, dict[str, Any]] = {

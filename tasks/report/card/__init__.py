@@ -14,7 +14,9 @@ from tasks.report.card.facts import (
     PreparationLine,
     Rate,
     Remedy,
+    Sensitivity,
     SplitComparison,
+    WrongPreparation,
 )
 from tasks.report.card.markdown import bundle_card
 from tasks.report.card.page import bundle_card_html
@@ -31,7 +33,9 @@ __all__ = [
     "PreparationLine",
     "Rate",
     "Remedy",
+    "Sensitivity",
     "SplitComparison",
+    "WrongPreparation",
     "bundle_card",
     "bundle_card_html",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tasks.report.card.facts import CardFacts, EpochLine, Interval, LearningPoint, Remedy
+from tasks.report.card.facts import CardFacts, EpochLine, Interval, LearningPoint, Remedy, Sensitivity
 from tasks.report.card.words import phase_lengths
 from tasks.report.charts import INK, MUTED, NIGHT, PALE, bare, defaults, new_figure
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _WIDE, _HIGH = 300.0, 100.0
 _MARGIN: Final = 0.06  # of the range, above and below
 _MOST_REMEDIES: Final = 10
+_MOST_PREPARATIONS: Final = 12
 _SMALLEST_RANGE: Final = 1e-3
 
 Point = tuple[float, float]
@@ -88,15 +89,18 @@ def learning_chart(sizes: Sequence[LearningPoint]) -> Chart:
 def card_chart(facts: CardFacts) -> bytes | None:
     """The picture of the Markdown card: curves, remedies, learning curve; those that there are. PNG, opaque."""
     compared = [one for one in facts.remedies if one.difference is not None][:_MOST_REMEDIES]
-    panels = bool(facts.curves) + bool(compared) + (len(facts.learning_curve) > 1)
+    wrong = 0 if facts.sensitivity is None else min(len(facts.sensitivity.shown), _MOST_PREPARATIONS)
+    panels = bool(facts.curves) + bool(wrong) + bool(compared) + (len(facts.learning_curve) > 1)
     if not panels:
         return None
     with defaults():
-        figure = new_figure(4.2 * panels, max(2.6, 1.1 + 0.3 * len(compared)), dpi=110)
+        figure = new_figure(4.2 * panels, max(2.6, 1.1 + 0.3 * len(compared), 1.1 + 0.2 * wrong), dpi=110)
         figure.set_facecolor("white")
         axes = iter(figure.subplots(1, panels, squeeze=False)[0])
         if facts.curves:
             _draw_curves(next(axes), facts.curves, facts.kept)
+        if wrong and facts.sensitivity is not None:
+            _draw_preparations(next(axes), facts.sensitivity)
         if compared:
             _draw_remedies(next(axes), compared)
         if len(facts.learning_curve) > 1:
@@ -116,6 +120,19 @@ def _draw_curves(axes: Axes, curves: Sequence[EpochLine], kept: EpochLine | None
     if kept is not None:
         axes.plot([kept.epoch], [kept.val_accuracy], marker="o", color=NIGHT, markersize=6)
     axes.set_xlabel("blue validation, grey training, dot kept", fontsize=8, color=MUTED)
+
+
+def _draw_preparations(axes: Axes, sensitivity: Sensitivity) -> None:
+    shown = sensitivity.shown[:_MOST_PREPARATIONS]
+    bare(axes, "Accuracy when prepared wrongly", len(shown), [one.variant for one in shown])
+    for position, one in enumerate(shown):
+        axes.plot([one.accuracy.low, one.accuracy.high], [position, position], color=PALE, linewidth=2.5)
+        axes.plot([one.accuracy.value], [position], marker="o", color=NIGHT, markersize=5)
+    axes.axvline(sensitivity.pinned.value, color=MUTED, linewidth=0.8)
+    axes.set_xlim(0, 1)
+    axes.tick_params(axis="x", labelsize=8, labelcolor=MUTED)
+    axes.xaxis.set_major_locator(_ticks())
+    axes.set_xlabel("line: as pinned; the costliest first", fontsize=8, color=MUTED)
 
 
 def _draw_remedies(axes: Axes, remedies: Sequence[Remedy]) -> None:

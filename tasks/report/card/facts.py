@@ -147,6 +147,46 @@ class Honesty:
 
 
 @dataclass(frozen=True)
+class WrongPreparation:
+    """A variant of the pinned preparation and what it costs: `flips` is the share of images with another answer,
+    `worst` the largest change of one probability, `shows` the share of images that show it at all; `images_to_tell` is
+    how many new images tell it from the pinned one, None where these do not show it, or hardly ever.
+    """
+
+    variant: str
+    what: str
+    accuracy: Rate
+    flips: float
+    worst: float
+    shows: float
+    images_to_tell: int | None
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Held-out images under every variant, the costliest first; `pinned` is their accuracy as pinned."""
+
+    pinned: Rate
+    rows: tuple[WrongPreparation, ...]
+    not_shown: Mapping[str, str] = field(default_factory=dict)  # variant → why
+
+    @property
+    def images(self) -> int:
+        """How many there were."""
+        return self.pinned.n
+
+    @property
+    def shown(self) -> tuple[WrongPreparation, ...]:
+        """The variants that these images show."""
+        return tuple(one for one in self.rows if one.shows > 0)
+
+    @property
+    def unseen(self) -> tuple[WrongPreparation, ...]:
+        """The variants that change nothing on these images."""
+        return tuple(one for one in self.rows if one.shows == 0)
+
+
+@dataclass(frozen=True)
 class SplitComparison:
     """Training against validation images, with the tests of the nightly drift; `tonight` of a line is validation."""
 
@@ -221,6 +261,7 @@ class CardFacts:
     curves: tuple[EpochLine, ...] = ()
     kept_epoch: int | None = None
     ladder: Ladder | None = None
+    sensitivity: Sensitivity | None = None
     remedies: tuple[Remedy, ...] = ()
     learning_curve: tuple[LearningPoint, ...] = ()
     split_comparison: SplitComparison | None = None

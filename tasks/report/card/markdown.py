@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tasks.report import view
-from tasks.report.card import weak_spots, words
+from tasks.report.card import preparations, weak_spots, words
 from tasks.report.card.charts import card_chart
 from tasks.report.card.facts import CardFacts, Interval
 from tasks.report.card.page import LARGEST_CONFUSION, confused_frames, settings
@@ -34,6 +34,7 @@ def bundle_card(facts: CardFacts) -> str:
         _list(weak_spots.limits(facts)),
         "## Weaknesses",
         *_weaknesses(facts),
+        *_preparations(facts),
         "## Confusion",
         *_confusion(facts),
         "## Calibration",
@@ -90,6 +91,30 @@ def _weaknesses(facts: CardFacts) -> list[str]:
         ]
         parts.append(_table(["accuracy by strength", *strengths, "mean"], rows))
     return parts
+
+
+def _preparations(facts: CardFacts) -> list[str]:
+    sensitivity = facts.sensitivity
+    if sensitivity is None:
+        return []
+    rows = [
+        [
+            one.variant,
+            one.what,
+            str(one.accuracy),
+            view.share(one.flips),
+            f"{one.worst:.3f}",
+            preparations.images_word(one),
+        ]
+        for one in sensitivity.shown
+    ]
+    head = ["preparation", "the images are", "accuracy (95 % interval)", "answers changed", "largest change"]
+    return [
+        "## What a wrong preparation would cost",
+        in_markdown(preparations.sensitivity_sentence(sensitivity)),
+        _table([*head, "images to tell"], rows) if rows else "",
+        _list(preparations.unseen_sentences(sensitivity)),
+    ]
 
 
 def _confusion(facts: CardFacts) -> list[str]:
@@ -153,7 +178,7 @@ def _training(facts: CardFacts) -> list[str]:
         parts += ["## Curves", in_markdown(words.curves_sentence(facts))]
     chart = card_chart(facts)
     if chart is not None:
-        told = "Accuracy by epoch, points of each remedy, learning curve; what of them was measured"
+        told = "Accuracy by epoch, wrong preparations, remedies, learning curve; what of them was measured"
         parts.append(f"![{told}]({data_uri('image/png', chart)})")
     return parts
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tasks.report import view
-from tasks.report.card import charts, weak_spots, words
+from tasks.report.card import charts, preparations, weak_spots, words
 from tasks.report.card.facts import CardFacts, Confused, Remedy
 from tasks.report.page import environment, fitted
 from tasks.report.thumbnails import Film, Frame
@@ -116,6 +116,7 @@ def _words(facts: CardFacts) -> dict[str, Any]:
         "weaknesses": weak_spots.weaknesses(facts),
         "kinds": [] if facts.ladder is None else weak_spots.kinds(facts.ladder),
         "lost": lambda value: _lost(value, 0.0 if facts.ladder is None else facts.ladder.clean.value),
+        **_preparations(facts),
         "confusions": weak_spots.commonest_confusions(facts),
         "shows_table": len(facts.classes) <= LARGEST_CONFUSION,
         "row_sums": [sum(row) or 1 for row in facts.confusion],
@@ -138,6 +139,20 @@ def _words(facts: CardFacts) -> dict[str, Any]:
         "settings": settings(facts),
     }
     return told | {"contents": _contents(facts)}
+
+
+def _preparations(facts: CardFacts) -> dict[str, Any]:
+    sensitivity = facts.sensitivity
+    if sensitivity is None:
+        return {"wrong": []}
+    rows = preparations.preparation_rows(sensitivity)
+    return {
+        "wrong": rows[: preparations.MOST_OPEN],
+        "more_wrong": rows[preparations.MOST_OPEN :],
+        "sensitivity_sentence": preparations.sensitivity_sentence(sensitivity),
+        "unseen": preparations.unseen_sentences(sensitivity),
+        "images_word": preparations.images_word,
+    }
 
 
 def remedy_rows(remedies: Sequence[Remedy]) -> list[RemedyRow]:
@@ -172,6 +187,7 @@ def _contents(facts: CardFacts) -> list[tuple[str, str]]:
         ("adopted", "Adopted", facts.adopted),
         ("limits", "Not for", True),
         ("weaknesses", "Weaknesses", True),
+        ("preparations", "Wrong preparation", facts.sensitivity),
         ("confusion", "Confusion", True),
         ("calibration", "Calibration", True),
         ("remedies", "Remedies", facts.remedies),
