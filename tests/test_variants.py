@@ -103,6 +103,10 @@ MET: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
         {"channel_order": "bgr", "decoder": "opencv", "exif_orientation": "applied", "sixteen_bit": "high_byte",
          "float_pixels": "refused", "formats": ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")},
     ),
+    "load_img instead of cv2.imread": (
+        "opencv", ("decoder=pillow",),
+        {"decoder": "pillow", "exif_orientation": "ignored", "sixteen_bit": "saturate", "float_pixels": "clipped"},
+    ),
     "x/255": ("teachable_machine", ("scaling=unit",), {"divide_by": 255.0, "mean": (0.0, 0.0, 0.0)}),
     "BGR": ("teachable_machine", ("channel_order=bgr",), {"channel_order": "bgr"}),
     "a nearest squash": (

@@ -61,6 +61,13 @@ _DECODE: Final[tuple[Row, ...]] = (
     ("truncated", "refused", {"truncated": "refused"}, "with truncated files refused", "keras#19026"),
 )  # fmt: skip
 
+# A decoder comes with its own defaults, where nobody sets them.
+_AS_IT_COMES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "pillow": {"exif_orientation": "ignored", "sixteen_bit": "saturate", "float_pixels": "clipped"},
+    "tensorflow": {"exif_orientation": "ignored"},
+    "opencv": {"exif_orientation": "applied"},
+}
+
 _FILTERS: Final = {
     "nearest": "no filter: the nearest pixel",
     "bilinear": "the bilinear filter",
@@ -197,8 +204,7 @@ def catalogue(pinned: Preprocessing) -> tuple[Variant, ...]:
 
 def _candidates(pinned: Preprocessing) -> Iterator[Variant]:
     for row in _DECODE:
-        # OpenCV applies EXIF unless it is told not to
-        yield _variant("decode", row, {"exif_orientation": "applied"} if row[1] == "opencv" else {})
+        yield _variant("decode", row, _AS_IT_COMES[str(row[2]["decoder"])] if row[0] == "decoder" else {})
     geometry = pinned.geometry
     for name, words in _FILTERS.items():
         told = f"resized with {words}"
