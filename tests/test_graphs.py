@@ -27,7 +27,7 @@ tf = import_tensorflow()
 def graph(tiny_contents: SealedContents, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as a frozen graph."""
     model = keras.saving.load_model(tiny_contents.model_path)
-    frozen = graphs.freeze_keras(model, (*SIZE, 3), "float32")
+    frozen = graphs.freeze_keras(model, (*SIZE, 3), "float32", tiny_contents.model_path)
     reading_layer = next(node.name for node in frozen.definition.node if node.name.endswith("embedding_1/BiasAdd"))
     definition = finished_graph(frozen, f"{reading_layer}:0", Head("softmax", len(CLASSES)), (*SIZE, 3), "float32")
     return graphs.write_graph(definition, tmp_path_factory.mktemp("graph") / "adopted.pb")

@@ -91,6 +91,8 @@ def open_foreign(path: Path, work: Path, *, consent: Sequence[str] = ()) -> Fore
     Raises: UnsupportedModel with what the file really is, or what of it cannot be adopted, and what to do.
     """
     work.mkdir(parents=True, exist_ok=True)
+    for name in ("model.keras", "model.pb"):
+        (work / name).unlink(missing_ok=True)
     sniffed = sniff(path, work)
     original = _original(sniffed, consent)
     side = _side(original.shape, path)
@@ -139,7 +141,11 @@ def _original(sniffed: Sniffed, consent: Sequence[str]) -> _Original:
         if sniffed.kind == "keras" or version.startswith("3"):
             raise
     if sniffed.kind == "hdf5" and not version.startswith("3") and (model is None or has_legacy()):
-        legacy = load_legacy(path, objects, trusted=code)
+        try:
+            legacy = load_legacy(path, objects, trusted=code)
+        except UnsupportedModel:
+            if model is None:
+                raise
     original = model if legacy is None else legacy
     shape, dtype = _input(original, path)
     candidates: list[Callable[[], Any]] = []
@@ -149,7 +155,7 @@ def _original(sniffed: Sniffed, consent: Sequence[str]) -> _Original:
         candidates.append(lambda: flat_model(original))
     return _Original(
         predict=_predictor(original),
-        frozen=graphs.freeze_keras(original, shape, dtype),
+        frozen=graphs.freeze_keras(original, shape, dtype, path),
         shape=shape,
         dtype=dtype,
         model=original,
