@@ -73,15 +73,22 @@ def _needed(definition: Any, wanted: set[str]) -> Any:
     return pruned
 
 
-def freeze_keras(model: Any, shape: tuple[int | None, ...], dtype: str) -> FrozenGraph:
-    """A model of Keras 3 or tf_keras in inference mode, for tensors (n, *shape)."""
+def freeze_keras(model: Any, shape: tuple[int | None, ...], dtype: str, path: Path) -> FrozenGraph:
+    """A model of Keras 3 or tf_keras in inference mode, for tensors (n, *shape). It is traced, and not run.
+
+    Raises: UnsupportedModel where running it would touch files or call Python.
+    """
     tf = import_tensorflow()
 
     @tf.function(input_signature=[tf.TensorSpec((None, *shape), dtype)])  # type: ignore[untyped-decorator]
     def forward(image: Any) -> Any:
         return tf.cast(tf.nest.flatten(model(image, training=False))[0], tf.float32)
 
-    return freeze(forward.get_concrete_function())
+    function = forward.get_concrete_function()
+    found = {name for _, name in operations(function.graph.as_graph_def()) if is_dangerous(name)}
+    if found:
+        raise acting(path, sorted(found))
+    return freeze(function)
 
 
 def operations(definition: Any) -> Iterator[tuple[str, str]]:
@@ -103,8 +110,8 @@ def refuse_operations(definition: Any, path: Path) -> None:
     found = {operation for _, operation in operations(definition)}
     own = {function.signature.name for function in definition.library.function}
     unknown = sorted(name for name in found - own if op_def_registry.get(name) is None)
-    acting = sorted(name for name in found - own if name not in unknown and _acts(name, op_def_registry.get(name)))
-    random = [name for name in acting if "Random" in name or "Multinomial" in name]
+    refused = sorted(name for name in found - own if name not in unknown and _acts(name, op_def_registry.get(name)))
+    random = [name for name in refused if "Random" in name or "Multinomial" in name]
     if random:
         raise UnsupportedModel(
             "The model draws random numbers while it predicts: dropout or augmentation is active in it.",
@@ -113,21 +120,30 @@ def refuse_operations(definition: Any, path: Path) -> None:
             found=", ".join(random),
             todo="look for layers that are called with training=True; build the model without, and save it again",
         )
-    if acting or unknown:
-        raise UnsupportedModel(
-            "The model's graph does more than compute: it would touch files, keep a state or run code.",
-            file=path,
-            expected="operations that only compute",
-            found=", ".join(acting or unknown) + (" (unknown to this TensorFlow)" if unknown and not acting else ""),
-            todo="rebuild the model from layers of Keras, without tables, files and Python functions, and save it",
-        )
+    if refused or unknown:
+        raise acting(path, [*refused, *(f"{name} (unknown to this TensorFlow)" for name in unknown)])
+
+
+def is_dangerous(operation: str) -> bool:
+    """Whether an operation touches files, runs Python or calls out, and may not even run once."""
+    return operation in DANGEROUS or operation.startswith("Debug") or "Dataset" in operation
+
+
+def acting(path: Path, found: list[str]) -> UnsupportedModel:
+    """The refusal of a model that would do more than compute, by its operations."""
+    return UnsupportedModel(
+        "The model does more than compute: it would touch files, keep a state or run code.",
+        file=path,
+        expected="operations that only compute",
+        found=", ".join(found),
+        todo="rebuild the model from layers of Keras, without tables, files and Python functions, and save it again; "
+        "darkroom decodes the images",
+    )
 
 
 def _acts(name: str, definition: Any) -> bool:
-    if name in _CALLS:
-        return False
-    named = name in DANGEROUS or name in SAVERS or name.startswith("Debug") or "Dataset" in name or "Random" in name
-    return named or bool(definition.is_stateful)
+    named = is_dangerous(name) or name in SAVERS or "Random" in name
+    return named or (name not in _CALLS and bool(definition.is_stateful))
 
 
 def write_graph(definition: Any, path: Path) -> Path:

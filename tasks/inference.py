@@ -71,7 +71,8 @@ def load_engine(
     if model_path.suffix == graphs.SUFFIX:
         definition = graphs.read_graph(model_path)
         shape = _input_shape(graphs.input_side(definition), input_shape, model_path)
-        return GraphEngine("graph", shape, graphs.forward_of(definition, embedding_layer, shape, model_path))
+        name = "graph-gpu" if tf.config.list_physical_devices("GPU") else "graph"
+        return GraphEngine(name, shape, graphs.forward_of(definition, embedding_layer, shape, model_path))
     model = _load(model_path)
     both = _with_embedding(model, embedding_layer, model_path)
     shape = _input_shape(tuple(model.inputs[0].shape)[1:], input_shape, model_path)

@@ -230,7 +230,6 @@ def test_a_zip_of_teachable_machine_brings_its_labels_and_is_known(tmp_path: Pat
 @pytest.mark.real_data
 def test_a_users_teachable_machine_model_answers_as_their_own_code(data: Path, tmp_path: Path) -> None:
     opened = open_foreign(data / "adopt" / "waste" / "keras_model.h5", tmp_path)
-    assert opened.saved.name == "model.keras"
     assert opened.origin == "teachable machine"
     assert opened.difference <= 1e-5
     assert opened.labels is not None
@@ -490,6 +489,33 @@ def test_a_class_of_somebodys_own_runs_only_where_it_is_named(
     assert np.abs(answers.probabilities - np.asarray(model(images, training=False))).max() <= 1e-5
 
 
+@pytest.mark.parametrize("function", ["io.write_file", "load_library", "raw_ops.ReadFile", "compat.v1.py_func"])
+def test_a_function_of_tensorflow_that_acts_is_refused_before_the_model_is_loaded(
+    tmp_path: Path, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(arithmetic(tf_keras), tmp_path / "m.h5")
+    with h5py.File(path, "r+") as file:
+        config = file.attrs["model_config"]
+        assert '"math.truediv"' in config
+        file.attrs["model_config"] = config.replace('"math.truediv"', f'"{function}"')
+    monkeypatch.setattr("tasks.foreign.opening.load_legacy", lambda *_: pytest.fail("the model was loaded"))
+    with pytest.raises(UnsupportedModel, match=function):
+        open_foreign(path, tmp_path / "work")
+
+
+class Calls(keras.layers.Layer):  # type: ignore[misc]
+    """A layer that calls Python."""
+
+    def call(self, inputs: Any) -> Any:
+        return tf.ensure_shape(tf.py_function(lambda x: pytest.fail("it ran"), [inputs], tf.float32), inputs.shape)
+
+
+def test_a_model_that_would_call_python_is_not_even_run(tmp_path: Path) -> None:
+    model = small(keras, Calls(), keras.layers.Dense(3, activation="softmax"))
+    with pytest.raises(UnsupportedModel, match="PyFunc"):
+        graphs.freeze_keras(model, SHAPE, "float32", tmp_path)
+
+
 class Served(tf.Module):
     """A SavedModel of functions."""
 
@@ -562,18 +588,18 @@ def kinds(opened: ForeignModel) -> set[str]:
 def test_scaling_inside_is_told_with_its_numbers_however_it_was_written(tmp_path: Path) -> None:
     for make in (lambda: arithmetic(tf_keras), lambda: dense(tf_keras, 3, "softmax"), lambda: arithmetic(keras)):
         model = make()
-        frozen = graphs.freeze_keras(model, SHAPE, "float32")
+        frozen = graphs.freeze_keras(model, SHAPE, "float32", tmp_path)
         scaling = GraphReading(frozen, tmp_path).scaling()
         assert scaling is not None
         assert scaling.scale == pytest.approx((1 / 127.5,))
         assert scaling.offset == pytest.approx((-1.0,))
     image = keras.Input(SHAPE)
     x = keras.layers.Normalization(mean=(120.0, 110.0, 100.0), variance=(400.0, 900.0, 1600.0))(image)
-    scaling = GraphReading(graphs.freeze_keras(keras.Model(image, x), SHAPE, "float32"), tmp_path).scaling()
+    scaling = GraphReading(graphs.freeze_keras(keras.Model(image, x), SHAPE, "float32", tmp_path), tmp_path).scaling()
     assert scaling is not None
     assert scaling.scale == pytest.approx((1 / 20, 1 / 30, 1 / 40))
     assert scaling.offset == pytest.approx((-6.0, -110 / 30, -2.5))
-    nothing = GraphReading(graphs.freeze_keras(small(keras), SHAPE, "float32"), tmp_path)
+    nothing = GraphReading(graphs.freeze_keras(small(keras), SHAPE, "float32", tmp_path), tmp_path)
     assert nothing.scaling() is None
 
 

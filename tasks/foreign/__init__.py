@@ -8,6 +8,7 @@ from tasks.foreign.opening import ForeignModel, open_foreign
 from tasks.foreign.origin import TEACHABLE_MACHINE
 from tasks.foreign.outputs import check_outputs_on
 from tasks.foreign.reading import Finding, findings_of_behaviour, findings_of_model
+from tasks.foreign.sealed import findings_of_sealed
 
 __all__ = [
     "TEACHABLE_MACHINE",
@@ -17,6 +18,7 @@ __all__ = [
     "check_outputs_on",
     "findings_of_behaviour",
     "findings_of_model",
+    "findings_of_sealed",
     "labels_beside",
     "open_foreign",
     "read_labels",

@@ -5,11 +5,13 @@ module of that name holds. Consent is given to one of them by its name, and to n
 
 Lambda:<layer>      run the code of this Lambda layer
 <module>:<name>     import this class or function, and use it where the model says <name>
+<name>              use the class or function that the calling program registered with Keras under this name
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,15 @@ _FORMAT: Final = frozenset(
 )
 # Arithmetic between layers (x / 127.5 - 1): an operation, which computes and nothing else.
 _OPERATIONS: Final = ("keras.src.ops.", "tf_keras.src.layers.core.tf_op_layer", "keras.src.layers.core.tf_op_layer")
+# Functions of TensorFlow that tf_keras keeps by name, and calls while it loads a model: with a constant instead of a
+# layer's output that runs at once, and tf.io.write_file or tf.load_library would be such names. These only compute.
+_BY_NAME: Final = ("TFOpLambda", "SlicingOpLambda")
+_COMPUTES: Final = re.compile(
+    r"(math|nn|image|linalg|__operators__|compat\.v1\.nn|compat\.v1\.math|keras\.backend|keras\.activations)\.\w+"
+    r"|(compat\.v1\.)?(cast|reshape|concat|expand_dims|squeeze|transpose|reverse|stack|unstack|split|pad|identity|shape)"
+    r"|clip_by_value|tile|slice|strided_slice|gather|where|ones_like|zeros_like|convert_to_tensor|broadcast_to|repeat|roll"
+    r"|stop_gradient"
+)
 _ACTIVATIONS: Final = ("activation", "recurrent_activation")
 
 
@@ -106,6 +117,8 @@ def _found(config: Any) -> Iterator[Code]:
         name = str(inner.get("name")) if isinstance(inner, dict) else str(config.get("name"))
         yield Code(f"Lambda:{name}", f"a Lambda layer named {name!r}")
         return
+    if kind in _BY_NAME and isinstance(inner, dict) and not _COMPUTES.fullmatch(str(inner.get("function"))):
+        yield Code(str(inner.get("function")), f"the function {str(inner.get('function'))!r} of TensorFlow")
     if isinstance(kind, str) and not _is_own(kind, config):
         where = f" of the module {config['module']!r}" if config.get("module") else ""
         name = inner if kind == "function" and isinstance(inner, str) else kind

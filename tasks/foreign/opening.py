@@ -27,6 +27,7 @@ from tasks.foreign.reading import (
     findings_of_behaviour,
     findings_of_graph,
     findings_of_model,
+    trial_tensors,
 )
 from tasks.foreign.rebuilding import flat_model
 from tasks.foreign.savedmodel import open_savedmodel
@@ -91,11 +92,13 @@ def open_foreign(path: Path, work: Path, *, consent: Sequence[str] = ()) -> Fore
     Raises: UnsupportedModel with what the file really is, or what of it cannot be adopted, and what to do.
     """
     work.mkdir(parents=True, exist_ok=True)
+    for name in ("model.keras", "model.pb"):
+        (work / name).unlink(missing_ok=True)
     sniffed = sniff(path, work)
     original = _original(sniffed, consent)
     side = _side(original.shape, path)
     reading = GraphReading(original.frozen, path)
-    tensors = _tensors((side[0] or _ANY_SIZE, side[1] or _ANY_SIZE, 3), original.dtype)
+    tensors = trial_tensors((side[0] or _ANY_SIZE, side[1] or _ANY_SIZE, 3), original.dtype)
     behaviour = findings_of_behaviour(original.predict, tensors)
     if any(finding.kind == "answers by chance" for finding in behaviour):
         graphs.refuse_operations(original.frozen.definition, path)
@@ -139,7 +142,11 @@ def _original(sniffed: Sniffed, consent: Sequence[str]) -> _Original:
         if sniffed.kind == "keras" or version.startswith("3"):
             raise
     if sniffed.kind == "hdf5" and not version.startswith("3") and (model is None or has_legacy()):
-        legacy = load_legacy(path, objects, trusted=code)
+        try:
+            legacy = load_legacy(path, objects, trusted=code)
+        except UnsupportedModel:
+            if model is None:
+                raise
     original = model if legacy is None else legacy
     shape, dtype = _input(original, path)
     candidates: list[Callable[[], Any]] = []
@@ -149,7 +156,7 @@ def _original(sniffed: Sniffed, consent: Sequence[str]) -> _Original:
         candidates.append(lambda: flat_model(original))
     return _Original(
         predict=_predictor(original),
-        frozen=graphs.freeze_keras(original, shape, dtype),
+        frozen=graphs.freeze_keras(original, shape, dtype, path),
         shape=shape,
         dtype=dtype,
         model=original,
@@ -232,18 +239,6 @@ def _if_flat(model: Any) -> Any:
     if any(hasattr(layer, "layers") for layer in model.layers):
         raise ValueError("nested")
     return model
-
-
-def _tensors(shape: tuple[int, int, int], dtype: str) -> NDArray[Any]:
-    """(12, *shape): noise, and patches as large as things in a photo, in the ranges that models are trained on."""
-    rng = np.random.default_rng(20_240_229)
-    height, width, channels = shape
-    coarse = rng.random((6, -(-height // 16), -(-width // 16), channels))
-    patches = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
-    unit = np.concatenate([rng.random((6, *shape)), patches])
-    low, high = np.asarray([0.0, 0.0, -1.0] * 4), np.asarray([255.0, 1.0, 1.0] * 4)
-    values: NDArray[Any] = unit * (high - low)[:, None, None, None] + low[:, None, None, None]
-    return values.astype(np.float32) if dtype.startswith("float") else np.rint(unit * 255).astype(dtype)
 
 
 def _kept(

@@ -77,6 +77,18 @@ def findings_of_model(model: Any) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+def trial_tensors(shape: tuple[int, int, int], dtype: str) -> NDArray[Any]:
+    """(12, *shape): noise, and patches as large as things in a photo, in the ranges that models are trained on."""
+    rng = np.random.default_rng(20_240_229)
+    height, width, channels = shape
+    coarse = rng.random((6, -(-height // 16), -(-width // 16), channels))
+    patches = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
+    unit = np.concatenate([rng.random((6, *shape)), patches])
+    low, high = np.asarray([0.0, 0.0, -1.0] * 4), np.asarray([255.0, 1.0, 1.0] * 4)
+    values: NDArray[Any] = unit * (high - low)[:, None, None, None] + low[:, None, None, None]
+    return values.astype(np.float32) if dtype.startswith("float") else np.rint(unit * 255).astype(dtype)
+
+
 def findings_of_behaviour(
     predict: Callable[[NDArray[Any]], NDArray[Any]], tensors: NDArray[np.float32]
 ) -> tuple[Finding, ...]:

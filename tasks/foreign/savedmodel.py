@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from darkroom.errors import UnsupportedModel
 from tasks.foreign.legacy import cannot_load, has_legacy
-from tasks.graphs import DANGEROUS, SAVERS, FrozenGraph, freeze, operations
+from tasks.graphs import SAVERS, FrozenGraph, acting, freeze, is_dangerous, operations
 from tasks.machine import import_tensorflow
 
 _DEFAULT = "serving_default"
@@ -82,19 +82,12 @@ def _refuse_before_loading(path: Path) -> None:
         found = {
             operation
             for function, operation in operations(graph.graph_def)
-            if operation in DANGEROUS
-            or operation.startswith("Debug")
+            if is_dangerous(operation)
             # Saving and restoring weights is what a SavedModel's own functions do, and what no other may.
             or (operation in SAVERS and function in called)
         }
         if found:
-            raise UnsupportedModel(
-                "The SavedModel does more than compute: it would touch files or run code.",
-                file=path,
-                expected="operations that only compute",
-                found=", ".join(sorted(found)),
-                todo="export it again without reading files and Python functions in it; darkroom decodes the images",
-            )
+            raise acting(path, sorted(found))
 
 
 def _signature(signatures: Any, path: Path) -> tuple[str, Any]:
