@@ -161,7 +161,7 @@ def merged(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
         return np.zeros(1, np.intp)
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    read = ~np.isnan(probabilities).any(axis=2)
+    read = np.asarray(~np.isnan(probabilities).any(axis=2), np.bool_)
     top: NDArray[np.intp] = np.where(read, np.nan_to_num(probabilities).argmax(axis=2), -1)
     first, second = np.triu_indices(len(top), 1)
     both = read[first] & read[second]
