@@ -42,6 +42,8 @@ CANDIDATES: Final = 96
 _SURVIVORS: Final = 4
 _LONG_ODDS: Final = 0.002
 _PAIRS: Final = 12
+# A decoder that refuses a larger share of the images than this is out of the question.
+_UNREAD: Final = 0.5
 # Images that screen preparations, where there are more.
 _SCREEN: Final = 200
 
@@ -121,6 +123,13 @@ def infer_preparation(
     values = _values_in_order(origin, scaling_inside, own)
 
     trial.add([_with_values(shapes[0], *pair) for pair in values] + ([own] if own else []))
+    if not trial.tried or (own is not None and in_words(own) not in trial.tried):
+        raise WrongUse(
+            "Most of these images cannot be read as the preparation says.",
+            expected=f"at least {1 - _UNREAD:.0%} of {len(images)} images",
+            found=in_words(own) if own is not None else "no preparation that reads them",
+            todo="give the images that the model was validated on, or leave the preparation out to have it inferred",
+        )
     surviving = trial.surviving_values(values)
     trial.add(_with_values(shape, *pair) for pair in surviving for shape in shapes)
     trial.add(_pairs(trial.inferred(), trial.tried))
@@ -174,8 +183,11 @@ class _Trial:
         new = {in_words(one): one for one in preparations}
         new = {name: one for name, one in new.items() if name not in self.tried}
         new = dict(list(new.items())[: CANDIDATES - len(self.tried)])
-        self.tried |= new
-        self._answers |= self._shown(new, self._order[: self._screen])
+        for name, said in self._shown(new, self._order[: self._screen]).items():
+            # Nobody has trained on files that the decoder does not read.
+            if np.isnan(said).any(axis=1).mean() <= _UNREAD:
+                self.tried[name] = new[name]
+                self._answers[name] = said
 
     def complete(self, own: Preprocessing | None) -> None:
         """Show the other images under what may win, the user's own, and the best of each value of each knob: what is

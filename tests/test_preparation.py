@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from darkroom.errors import WrongUse
 from expectations.linear_head import fit_head, head_probabilities
@@ -227,8 +229,6 @@ SIZE = (24, 32)
 
 def photo(seed: int, label: int) -> bytes:
     """Not square; a class is a tint and a texture, with much noise."""
-    from PIL import Image
-
     rng = np.random.default_rng(1000 * label + seed)
     coarse = rng.normal(128, 40, (6, 9, 3)) + np.array([[25, 0, -25], [-25, 0, 25], [0, 0, 0]])[label]
     picture = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)).resize((100, 60), Image.Resampling.BICUBIC)
@@ -310,6 +310,23 @@ def test_a_published_origin_is_tried_first_and_is_the_own_preparation() -> None:
     found = inferred(truth, origin="teachable machine")
     assert found.own == truth
     assert truth in found.plausible
+
+
+def test_a_decoder_that_does_not_read_the_files_is_out_of_the_question() -> None:
+    truth = preset("load_img", size=SIZE, values="tf")
+    pictures = [encoded(Image.open(io.BytesIO(data)), "TIFF") for data in IMAGES]
+    found = infer_preparation(learned(truth), pictures, LABELS, size=SIZE, progress=_quiet)
+    assert {row.preprocessing.decode.decoder for row in found.rows} == {"pillow", "opencv"}
+    assert not found.certainty("decoder").certain
+    with pytest.raises(WrongUse, match="cannot be read as the preparation says"):
+        infer_preparation(
+            learned(truth),
+            pictures,
+            LABELS,
+            size=SIZE,
+            stated=preset("tf_image_resize", size=SIZE, values="tf"),
+            progress=_quiet,
+        )
 
 
 # --- what people train with ------------------------------------------------------------------------------------------
