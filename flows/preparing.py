@@ -3,8 +3,7 @@
 scaling × order of channels ─► geometry and decoder under those that survive ─► pairs that no library publishes
                             ─► the ranking, the stated set, what is certain, and what scores better than the user's own
 
-Each image is seen as it is and as its mirror image: two answers are less of an accident than one. A forward pass is one
-image; there are at most 2 · CANDIDATES for each labelled image.
+A forward pass is one image; there are at most CANDIDATES for each labelled image.
 """
 
 from __future__ import annotations
@@ -19,7 +18,9 @@ from numpy.typing import NDArray
 
 from darkroom.errors import WrongUse
 from darkroom.progress import Progress, tell
-from expectations.preparation import Better, Candidate, Certainty, Inferred, Ranked, better_than, infer
+from expectations.paired import Better, better_than
+from expectations.preparation import Candidate, Certainty, Inferred, Ranked, infer
+from flows.preparing_words import better_sentence, certain_sentences
 from tasks.inference import BATCH, Engine
 from tasks.knobs import Preprocessing
 from tasks.presets import preset
@@ -31,7 +32,6 @@ from tasks.published import (
     knob_families,
     published_values,
     scaled,
-    scaling_in_words,
     scaling_of,
 )
 from tasks.variants import Replay
@@ -42,6 +42,8 @@ CANDIDATES: Final = 96
 _SURVIVORS: Final = 4
 _LONG_ODDS: Final = 0.002
 _PAIRS: Final = 12
+# A decoder that refuses a larger share of the images than this is out of the question.
+_UNREAD: Final = 0.5
 # Images that screen preparations, where there are more.
 _SCREEN: Final = 200
 
@@ -57,7 +59,7 @@ class Row:
 @dataclass(frozen=True)
 class InferredPreparation:
     """What is known of a model's preparation. `rows`: every one that was tried, most likely first; `passes`: how many
-    images went through the model; `own`: the user's own preparation, or that which the model's origin publishes.
+    images went through the model; `own`: the user's own preparation (`stated`), or what the model's origin publishes.
     """
 
     rows: tuple[Row, ...]
@@ -66,6 +68,7 @@ class InferredPreparation:
     groups: int
     passes: int
     own: Preprocessing | None
+    stated: bool
     better: Better | None
     better_preprocessing: Preprocessing | None
 
@@ -85,7 +88,11 @@ class InferredPreparation:
 
     def as_text(self) -> str:
         """For a person: what is certain, what is not, what scores better than their own."""
-        return " ".join([*_certain_sentences(self), *_better_sentence(self)])
+        sentences = certain_sentences(self.certainties, self.images, self.groups)
+        if self.better is not None and self.own is not None and self.better_preprocessing is not None:
+            other = self.better_preprocessing
+            sentences.append(better_sentence(self.better, self.own, other, self.images, stated=self.stated))
+        return " ".join(sentences)
 
 
 def infer_preparation(
@@ -116,6 +123,13 @@ def infer_preparation(
     values = _values_in_order(origin, scaling_inside, own)
 
     trial.add([_with_values(shapes[0], *pair) for pair in values] + ([own] if own else []))
+    if not trial.tried or (own is not None and in_words(own) not in trial.tried):
+        raise WrongUse(
+            "Most of these images cannot be read as the preparation says.",
+            expected=f"at least {1 - _UNREAD:.0%} of {len(images)} images",
+            found=in_words(own) if own is not None else "no preparation that reads them",
+            todo="give the images that the model was validated on, or leave the preparation out to have it inferred",
+        )
     surviving = trial.surviving_values(values)
     trial.add(_with_values(shape, *pair) for pair in surviving for shape in shapes)
     trial.add(_pairs(trial.inferred(), trial.tried))
@@ -130,13 +144,14 @@ def infer_preparation(
         groups=inferred.groups,
         passes=trial.passes,
         own=own,
+        stated=stated is not None,
         better=better,
         better_preprocessing=None if better is None else trial.tried[better.name],
     )
 
 
 class _Trial:
-    """The preparations tried so far, by name, and what the model said of the images and their mirror images.
+    """The preparations tried so far, by name, and what the model said of the images.
 
     Where there are many images, some of them screen: the rest are shown under those that may win only.
     """
@@ -161,15 +176,18 @@ class _Trial:
         self._labels = labels[self._order]
         self._groups = None if groups is None else groups[self._order]
         self._progress = progress
-        self._answers: dict[str, NDArray[np.float32]] = {}  # (2, images so far, k): as it is, mirrored
+        self._answers: dict[str, NDArray[np.float32]] = {}  # (images so far, k)
 
     def add(self, preparations: Iterable[Preprocessing]) -> None:
         """Show the screening images under each preparation that was not tried yet."""
         new = {in_words(one): one for one in preparations}
         new = {name: one for name, one in new.items() if name not in self.tried}
         new = dict(list(new.items())[: CANDIDATES - len(self.tried)])
-        self.tried |= new
-        self._answers |= self._shown(new, self._order[: self._screen])
+        for name, said in self._shown(new, self._order[: self._screen]).items():
+            # Nobody has trained on files that the decoder does not read.
+            if np.isnan(said).any(axis=1).mean() <= _UNREAD:
+                self.tried[name] = new[name]
+                self._answers[name] = said
 
     def complete(self, own: Preprocessing | None) -> None:
         """Show the other images under what may win, the user's own, and the best of each value of each knob: what is
@@ -186,15 +204,14 @@ class _Trial:
         going |= {*rivals.values(), *([] if own is None else [in_words(own)])}
         self.tried = {name: one for name, one in self.tried.items() if name in going}
         rest = self._shown(self.tried, self._order[self._screen :])
-        self._answers = {name: np.concatenate([self._answers[name], rest[name]], axis=1) for name in self.tried}
+        self._answers = {name: np.concatenate([self._answers[name], rest[name]]) for name in self.tried}
 
     def inferred(self) -> Inferred:
         """The statistics of what was tried."""
-        both = np.stack([self._answers[name] for name in self.tried])
-        n = both.shape[2]
+        answers = np.stack([self._answers[name] for name in self.tried])
+        n = answers.shape[1]
         candidates = [Candidate(name, knob_families(one)) for name, one in self.tried.items()]
-        groups = None if self._groups is None else self._groups[:n]
-        return infer(both[:, 0], self._labels[:n], candidates, mirrored=both[:, 1], groups=groups)
+        return infer(answers, self._labels[:n], candidates, groups=None if self._groups is None else self._groups[:n])
 
     def surviving_values(self, values: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """Scalings with an order of channels that the first stage leaves possible; the other order of the best, too."""
@@ -213,8 +230,9 @@ class _Trial:
         """What scores better than the user's own."""
         if own is None:
             return None
-        plain = np.stack([self._answers[name][0] for name in self.tried])
-        return better_than(in_words(own), inferred, plain, self._labels, list(self.tried), groups=self._groups)
+        answers = np.stack([self._answers[name] for name in self.tried])
+        one_with = {row.name: row.one_with for row in inferred.ranking}
+        return better_than(in_words(own), one_with, answers, self._labels, list(self.tried), groups=self._groups)
 
     def _shown(self, preparations: Mapping[str, Preprocessing], rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """A batch of images under all preparations before the next batch: each is decoded once a decoder."""
@@ -223,19 +241,18 @@ class _Trial:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
             for name, one in preparations.items():
-                parts[name].append(self._both_views(one, batch))
+                parts[name].append(self._answered(one, batch))
                 done += len(batch)
                 self._progress("trying preparations", done, total, f"{len(preparations)} of them")
-        return {name: np.concatenate(found, axis=1) for name, found in parts.items()}
+        return {name: np.concatenate(found) for name, found in parts.items()}
 
-    def _both_views(self, preparation: Preprocessing, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _answered(self, preparation: Preprocessing, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         tensors = self._replay.tensors(preparation, rows.tolist())
         read = ~np.isnan(tensors[:, 0, 0, 0])
-        found = np.full((2, len(rows), self._classes), np.nan, np.float32)
+        found = np.full((len(rows), self._classes), np.nan, np.float32)
         if read.any():
-            seen = np.concatenate([tensors[read], tensors[read][:, :, ::-1]])
-            self.passes += len(seen)
-            found[:, read] = self._engine.run(seen).probabilities.reshape(2, int(read.sum()), -1)
+            self.passes += int(read.sum())
+            found[read] = self._engine.run(tensors[read]).probabilities
         return found
 
     @cached_property
@@ -281,72 +298,3 @@ def _refitted(resized_as: Preprocessing, fitted_as: Preprocessing) -> Any:
     return geometry.model_copy(
         update={"fit": other.fit, "zoom": other.zoom, "pad_value": other.pad_value, "box_rounding": rounding}
     )
-
-
-def _certain_sentences(found: InferredPreparation) -> list[str]:
-    certain = [_said(one.family, one.value) for one in found.certainties if one.certain]
-    unsure = [one for one in found.certainties if not one.certain]
-    best = ", ".join(_said(one.family, one.value) for one in found.certainties)
-    sentences = []
-    if certain:
-        listed = _listed(certain)
-        sentences.append(f"{listed[0].upper()}{listed[1:]} {'are' if len(certain) > 1 else 'is'} certain.")
-    else:
-        sentences.append("Nothing about the preparation is certain.")
-    if unsure:
-        told = [
-            f"{_FAMILIES[one.family]} ({' or '.join(one.possible)})"
-            if len(one.possible) > 1
-            else f"{_FAMILIES[one.family]} ({one.value}, with {one.weight:.0%} of the evidence)"
-            for one in unsure
-        ]
-        sentences.append(f"Not certain on these {found.images} photos: {_listed(told)}.")
-    count = "1 preparation holds" if found.groups == 1 else f"{found.groups} preparations that can be told apart hold"
-    sentences.append(f"{count} 95 % of the evidence; the most likely: {best}.")
-    return sentences
-
-
-def _better_sentence(found: InferredPreparation) -> list[str]:
-    better = found.better
-    if better is None or found.better_preprocessing is None or found.own is None:
-        return []
-    mine, other = knob_families(found.own), knob_families(found.better_preprocessing)
-    changed = [family for family in ("fit", "scaling", "channel_order") if mine[family] != other[family]]
-    changed = changed or [family for family in mine if mine[family] != other[family]]
-    ours = _listed([_said(family, other[family]) for family in changed])
-    theirs = _listed([_said(family, mine[family]) for family in changed])
-    gain = better.difference
-    return [
-        f"On these {found.images} photos {ours} beats {theirs} of its own preparation: {better.accuracy:.3f} against "
-        f"{better.than_accuracy:.3f} (difference {gain.value:+.3f}, 95 % {gain.low:.3f} to {gain.high:.3f}, the best "
-        f"of {better.compared} that were compared)."
-    ]
-
-
-_FAMILIES: Final = {
-    "scaling": "the scaling",
-    "channel_order": "the order of channels",
-    "fit": "how it fits the frame",
-    "interpolation": "the filter",
-    "antialias": "antialias",
-    "decoder": "the decoder",
-}
-
-
-def _said(family: str, value: str) -> str:
-    """A knob's value in words."""
-    if family == "scaling":
-        return scaling_in_words(value)
-    if family == "channel_order":
-        return value.upper()
-    if family == "fit":
-        kind, _, closer = value.partition(" ")
-        named = {"squash": "a squash", "crop": "a centre crop", "pad": "padding"}[kind]
-        return f"{named} {closer}".rstrip()
-    if family == "antialias":
-        return "antialias" if value == "yes" else "no antialias"
-    return f"{value} as the {'filter' if family == 'interpolation' else family}"
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

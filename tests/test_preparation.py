@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from darkroom.errors import WrongUse
 from expectations.linear_head import fit_head, head_probabilities
-from expectations.preparation import Candidate, Inferred, better_than, infer
+from expectations.paired import better_than
+from expectations.preparation import Candidate, Inferred, infer
 from flows.preparing import CANDIDATES, infer_preparation
 from tasks.inference import Outputs
 from tasks.knobs import Preprocessing
@@ -56,6 +59,10 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(grown / grown.sum(axis=1, keepdims=True))
 
 
+def one_with(found: Inferred) -> dict[str, tuple[str, ...]]:
+    return {row.name: row.one_with for row in found.ranking}
+
+
 def weights(found: Inferred) -> dict[str, float]:
     return {row.name: row.weight for row in found.ranking}
 
@@ -75,7 +82,7 @@ def test_the_order_of_the_images_does_not_matter() -> None:
     shuffled = infer(sample.probabilities[:, order], sample.labels[order], GRID)
     straight = infer(sample.probabilities, sample.labels, GRID)
     assert [row.name for row in shuffled.ranking] == [row.name for row in straight.ranking]
-    assert weights(shuffled) == pytest.approx(weights(straight))
+    assert weights(shuffled) == pytest.approx(weights(straight), rel=0.01)
 
 
 @settings(max_examples=15, deadline=None)
@@ -87,7 +94,7 @@ def test_a_candidate_that_is_there_twice_counts_once(seed: int, which: int, time
     alone, beside = infer(sample.probabilities, sample.labels, GRID), infer(p, sample.labels, [*GRID, *twins])
     assert beside.groups == alone.groups
     assert set(alone.plausible) == set(beside.plausible) - {twin.name for twin in twins}
-    assert {name: weights(beside)[name] for name in weights(alone)} == pytest.approx(weights(alone), rel=0.35)
+    assert {name: weights(beside)[name] for name in weights(alone)} == pytest.approx(weights(alone))
     row = next(row for row in beside.ranking if row.name == GRID[which].name)
     assert {twin.name for twin in twins} <= set(row.one_with)
 
@@ -115,7 +122,7 @@ def test_with_more_images_the_set_shrinks() -> None:
 
 def test_the_set_holds_the_truth_and_nothing_is_falsely_certain() -> None:
     held, named = [], 0
-    for seed in range(120):
+    for seed in range(60):
         sample = sampled(seed, n=100)
         found = infer(sample.probabilities, sample.labels, GRID)
         true = next(one for one in GRID if one.name == sample.truth)
@@ -124,7 +131,7 @@ def test_the_set_holds_the_truth_and_nothing_is_falsely_certain() -> None:
             assert not one.certain or one.value == true.families[one.family], (seed, one)
             named += one.certain
     assert np.mean(held) >= 0.95
-    assert named > 120  # and yet it dares to say something
+    assert named > 60  # and yet it dares to say something
 
 
 def test_where_candidates_answer_alike_nothing_is_certain() -> None:
@@ -170,7 +177,9 @@ def test_copies_of_one_session_count_once() -> None:
     alone = infer(sample.probabilities, sample.labels, GRID)
     copies = infer(sample.probabilities[:, often], sample.labels[often], GRID, groups=often)
     blind = infer(sample.probabilities[:, often], sample.labels[often], GRID)
-    assert copies.groups == alone.groups > blind.groups
+    assert [row.name for row in copies.ranking] == [row.name for row in alone.ranking]
+    assert weights(copies) == pytest.approx(weights(alone), abs=0.02)
+    assert blind.ranking[0].weight > alone.ranking[0].weight + 0.05
     assert copies.ranking[0].accuracy.low == pytest.approx(alone.ranking[0].accuracy.low, abs=0.02)
 
 
@@ -179,22 +188,22 @@ def test_a_better_preparation_than_ones_own_is_told_with_its_interval() -> None:
     worst = infer(sample.probabilities, sample.labels, GRID).ranking[-1].name
     names = [one.name for one in GRID]
     found = infer(sample.probabilities, sample.labels, GRID)
-    better = better_than(worst, found, sample.probabilities, sample.labels, names)
+    better = better_than(worst, one_with(found), sample.probabilities, sample.labels, names)
     assert better is not None
     assert better.difference.low > 0
     assert better.difference.value == pytest.approx(better.accuracy - better.than_accuracy)
-    assert better_than(better.name, found, sample.probabilities, sample.labels, names) is None
+    assert better_than(better.name, one_with(found), sample.probabilities, sample.labels, names) is None
 
 
 def test_of_many_that_are_as_good_none_is_called_better() -> None:
     called = 0
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         labels = rng.integers(0, CLASSES, 150)
         p = np.stack([softmax(rng.normal(0, 1, (150, CLASSES)) + 2 * np.eye(CLASSES)[labels]) for _ in GRID])
         names = [one.name for one in GRID]
-        called += better_than(names[0], infer(p, labels, GRID), p, labels, names) is not None
-    assert called <= 4
+        called += better_than(names[0], one_with(infer(p, labels, GRID)), p, labels, names) is not None
+    assert called <= 2
 
 
 @pytest.mark.parametrize(
@@ -220,8 +229,6 @@ SIZE = (24, 32)
 
 def photo(seed: int, label: int) -> bytes:
     """Not square; a class is a tint and a texture, with much noise."""
-    from PIL import Image
-
     rng = np.random.default_rng(1000 * label + seed)
     coarse = rng.normal(128, 40, (6, 9, 3)) + np.array([[25, 0, -25], [-25, 0, 25], [0, 0, 0]])[label]
     picture = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8)).resize((100, 60), Image.Resampling.BICUBIC)
@@ -273,7 +280,7 @@ def test_the_search_finds_the_scaling_that_a_model_learned_under(scaling: str) -
     found = inferred(truth)
     assert found.certainty("scaling").value == scaling
     assert truth in found.plausible
-    assert found.passes <= 2 * CANDIDATES * len(IMAGES)
+    assert found.passes <= CANDIDATES * len(IMAGES)
     assert str(len(IMAGES)) in found.as_text()
 
 
@@ -285,7 +292,7 @@ def test_ones_own_preparation_is_always_tried_and_never_believed_for_being_state
     assert own not in found.plausible
     assert found.certainty("scaling").value == "tf"
     assert found.better is not None
-    assert "of its own preparation" in found.as_text()
+    assert "of your own code" in found.as_text()
 
 
 def test_progress_is_told_and_ends() -> None:
@@ -303,6 +310,23 @@ def test_a_published_origin_is_tried_first_and_is_the_own_preparation() -> None:
     found = inferred(truth, origin="teachable machine")
     assert found.own == truth
     assert truth in found.plausible
+
+
+def test_a_decoder_that_does_not_read_the_files_is_out_of_the_question() -> None:
+    truth = preset("load_img", size=SIZE, values="tf")
+    pictures = [encoded(Image.open(io.BytesIO(data)), "TIFF") for data in IMAGES]
+    found = infer_preparation(learned(truth), pictures, LABELS, size=SIZE, progress=_quiet)
+    assert {row.preprocessing.decode.decoder for row in found.rows} == {"pillow", "opencv"}
+    assert not found.certainty("decoder").certain
+    with pytest.raises(WrongUse, match="cannot be read as the preparation says"):
+        infer_preparation(
+            learned(truth),
+            pictures,
+            LABELS,
+            size=SIZE,
+            stated=preset("tf_image_resize", size=SIZE, values="tf"),
+            progress=_quiet,
+        )
 
 
 # --- what people train with ------------------------------------------------------------------------------------------

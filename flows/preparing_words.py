@@ -1,0 +1,76 @@
+"""What was inferred of a preparation, in sentences for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from expectations.paired import Better
+from expectations.preparation import Certainty
+from tasks.knobs import Preprocessing
+from tasks.published import knob_families, scaling_in_words
+
+_FAMILIES: Final = {
+    "scaling": "the scaling",
+    "channel_order": "the order of channels",
+    "fit": "how it fits the frame",
+    "interpolation": "the filter",
+    "antialias": "antialias",
+    "decoder": "the decoder",
+}
+# What a person would call the difference of two preparations, if they differ in it.
+_FIRST: Final = ("fit", "scaling", "channel_order")
+
+
+def certain_sentences(certainties: Sequence[Certainty], images: int, groups: int) -> list[str]:
+    """What is certain, what is not, and the most likely."""
+    certain = [_said(one.family, one.value) for one in certainties if one.certain]
+    sentences = ["Nothing about the preparation is certain."]
+    if certain:
+        listed = _listed(certain)
+        sentences = [f"{listed[0].upper()}{listed[1:]} {'are' if len(certain) > 1 else 'is'} certain."]
+    unsure = [_unsure(one) for one in certainties if not one.certain]
+    if unsure:
+        sentences.append(f"Not certain on these {images} photos: {_listed(unsure)}.")
+    best = ", ".join(_said(one.family, one.value) for one in certainties)
+    count = "1 preparation holds" if groups == 1 else f"{groups} preparations that can be told apart hold"
+    return [*sentences, f"{count} 95 % of the evidence; the most likely: {best}."]
+
+
+def better_sentence(better: Better, own: Preprocessing, other: Preprocessing, images: int, *, stated: bool) -> str:
+    """What scores better than their own (`stated`) or the model's own code, by how much, and with which interval."""
+    mine, there = knob_families(own), knob_families(other)
+    differs = [family for family in mine if mine[family] != there[family]]
+    changed = [family for family in _FIRST if family in differs] or differs
+    gain = better.difference
+    return (
+        f"On these {images} photos {_listed([_said(family, there[family]) for family in changed])} beats "
+        f"{_listed([_said(family, mine[family]) for family in changed])} of {'your' if stated else 'its'} own code: "
+        f"{better.accuracy:.3f} against {better.than_accuracy:.3f} (difference {gain.value:+.3f}, 95 % "
+        f"{gain.low:.3f} to {gain.high:.3f}, the best of {better.compared} that were compared)."
+    )
+
+
+def _unsure(one: Certainty) -> str:
+    if len(one.possible) > 1:
+        return f"{_FAMILIES[one.family]} ({' or '.join(one.possible)})"
+    return f"{_FAMILIES[one.family]} ({one.value}, with {min(one.weight, 0.999):.1%} of the evidence)"
+
+
+def _said(family: str, value: str) -> str:
+    """A knob's value in words."""
+    if family == "scaling":
+        return scaling_in_words(value)
+    if family == "channel_order":
+        return value.upper()
+    if family == "fit":
+        kind, _, closer = value.partition(" ")
+        named = {"squash": "a squash", "crop": "a centre crop", "pad": "padding"}[kind]
+        return f"{named} {closer}".rstrip()
+    if family == "antialias":
+        return "antialias" if value == "yes" else "no antialias"
+    return f"{value} as the {'filter' if family == 'interpolation' else family}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
