@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import WrongUse
 from tasks.matching import match_paths
+from tasks.predictions_cells import (
+    class_columns,
+    decimals,
+    first_column,
+    label_column,
+    labels,
+    list_column,
+    list_parts,
+    listed,
+    numbers,
+    plain,
+    stated_labels,
+)
 from tasks.predictions_table import Columns, read_columns
 
 Kind = Literal["probabilities", "top-1 with confidence", "labels"]
 
 _PATHS: Final = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "name")
-_PREFIXES: Final = ("p_", "prob_", "probability_", "proba_", "class_", "score_", "logit_", "p", "prob", "")
-_LISTS: Final = ("probabilities", "probability", "probs", "proba", "softmax", "scores", "outputs", "output")
-_LISTS_MAYBE: Final = ("predictions", "prediction", "pred", "preds", "logits", "y_pred")
-_LABELS: Final = (
-    "predicted_class",
-    "predicted_label",
-    "predicted",
-    "prediction",
-    "pred",
-    "pred_class",
-    "pred_label",
-    "y_pred",
-    "top1",
-    "top_1",
-    "class_name",
-    "class",
-    "label",
-    "category",
-)
 _CONFIDENCES: Final = (
     "confidence",
     "conf",
@@ -50,7 +43,7 @@ _CONFIDENCES: Final = (
     "top1_prob",
     "p",
 )
-_NUMBER: Final = re.compile(r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)", re.IGNORECASE)
+_MOST_DIGITS: Final = 9
 _PERCENT_OFF: Final = 2.0  # how far a row of percentages may be from 100, rounded as they are
 _FAR: Final = 1e-2
 
@@ -68,6 +61,8 @@ class Predictions:
         (n,) positions in the bundle's classes: the largest probability, or the label that the file states.
     confidence
         (n,) of the predicted class, where the file states only that.
+    rounding
+        Half a unit of the last digit that the file writes; 0 where it writes more than nine.
     findings
         What was taken for what, and what was left out, in sentences.
     """
@@ -77,6 +72,7 @@ class Predictions:
     probabilities: NDArray[np.float64] | None
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float64] | None
+    rounding: float
     findings: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -110,6 +106,7 @@ def read_predictions(file: Path, classes: Sequence[str], photos: Sequence[str]) 
         probabilities=None if read.probabilities is None else read.probabilities[rows],
         predicted=read.predicted[rows],
         confidence=None if read.confidence is None else read.confidence[rows],
+        rounding=read.rounding,
         findings=tuple(found),
     )
 
@@ -123,15 +120,16 @@ class _Answers:
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float64] | None
     usable: NDArray[np.bool_]
+    rounding: float
     findings: tuple[str, ...]
 
 
 def _path_column(table: Columns, classes: Sequence[str], file: Path) -> str:
-    plain = {_plain(name): name for name in table.cells}
+    by_name = {plain(name): name for name in table.cells}
     for wanted in _PATHS:
-        if wanted in plain and wanted not in classes:
-            return plain[wanted]
-    unnamed = [name for name in table.cells if _plain(name) in ("", "unnamed:_0", "__index_level_0__", "index", "id")]
+        if wanted in by_name and wanted not in classes:
+            return by_name[wanted]
+    unnamed = [name for name in table.cells if plain(name) in ("", "unnamed:_0", "__index_level_0__", "index", "id")]
     for name in unnamed:
         if all(re.search(r"\.\w{2,5}$", str(cell)) for cell in table.cells[name]):
             return name
@@ -146,21 +144,24 @@ def _path_column(table: Columns, classes: Sequence[str], file: Path) -> str:
 
 def _answers(table: Columns, classes: tuple[str, ...], file: Path) -> _Answers:
     """Probabilities where there are any, else labels, with their confidence where that is stated."""
-    label, confidence = _label_column(table), _first(table, _CONFIDENCES)
-    columns = _class_columns(table, classes, file)
+    label, confidence = label_column(table), first_column(table, _CONFIDENCES)
+    columns = class_columns(table, classes, file)
     if columns is not None:
-        values = np.column_stack([_numbers(table, columns[name]) for name in classes])
+        values = np.column_stack([numbers(table, columns[name]) for name in classes])
         named = f"One column a class: {', '.join(columns[name] for name in classes)}"[:300] + "."
-        return _from_probabilities(values, [named], _stated(table, label, classes))
-    holder = _list_column(table, len(classes))
+        digits = decimals(cell for name in classes for cell in table.cells[columns[name]])
+        return _from_probabilities(values, digits, [named], stated_labels(table, label, classes))
+    holder = list_column(table, len(classes))
     if holder is not None:
-        values = np.array([_listed(cell, len(classes)) for cell in table.cells[holder]])
+        values = np.array([listed(cell, len(classes)) for cell in table.cells[holder]])
         named = f"The column {holder!r} lists a number a class, taken in the bundle's order: {', '.join(classes)}."
-        return _from_probabilities(values, [named[:300]], _stated(table, label, classes))
+        digits = decimals(list_parts(table.cells[holder]))
+        return _from_probabilities(values, digits, [named[:300]], stated_labels(table, label, classes))
     if label is None and confidence is not None and len(classes) == 2:
-        share = _numbers(table, confidence)
+        share = numbers(table, confidence)
         named = f"The column {confidence!r} is taken for the probability of {classes[1]!r}."
-        return _from_probabilities(np.column_stack([1 - share, share]), [named], None)
+        digits = decimals(table.cells[confidence])
+        return _from_probabilities(np.column_stack([1 - share, share]), digits, [named], None)
     if label is None:
         raise WrongUse(
             "The predictions hold neither probabilities nor labels.",
@@ -168,23 +169,24 @@ def _answers(table: Columns, classes: tuple[str, ...], file: Path) -> _Answers:
             expected=f"a column for each of {', '.join(classes)[:200]}; or one with a list; or predicted_class",
             found=f"columns {', '.join(table.cells)[:300]}",
         )
-    predicted = _labels(table, label, classes, file)
+    predicted = labels(table, label, classes, file)
     findings = [f"The column {label!r} is taken for the predicted class."]
     if confidence is None:
-        return _Answers("labels", None, predicted, None, predicted >= 0, tuple(findings))
-    shares = _numbers(table, confidence)
-    shares, more = _as_shares(shares, float(np.nanmax(shares, initial=0.0)))
+        return _Answers("labels", None, predicted, None, np.asarray(predicted >= 0), 0.0, tuple(findings))
+    shares = numbers(table, confidence)
+    shares, unit, more = _as_shares(shares, float(np.nanmax(shares, initial=0.0)))
     findings += [f"The column {confidence!r} is taken for its probability.", *more]
     usable = (predicted >= 0) & np.isfinite(shares)
-    return _Answers("top-1 with confidence", None, predicted, shares, usable, tuple(findings))
+    rounding = unit * _rounding(decimals(table.cells[confidence]))
+    return _Answers("top-1 with confidence", None, predicted, shares, usable, rounding, tuple(findings))
 
 
 def _from_probabilities(
-    values: NDArray[np.float64], findings: Sequence[str], stated: NDArray[np.int64] | None
+    values: NDArray[np.float64], digits: int, findings: Sequence[str], stated: NDArray[np.int64] | None
 ) -> _Answers:
-    usable = np.isfinite(values).all(axis=1)
+    usable = np.asarray(np.isfinite(values).all(axis=1))
     sums = values[usable].sum(axis=1)
-    values, more = _as_shares(values, float(np.median(sums)) if len(sums) else 0.0)
+    values, unit, more = _as_shares(values, float(np.median(sums)) if len(sums) else 0.0)
     found = [*findings, *more]
     good = values[usable]
     if len(good) and (good.min() < 0 or good.max() > 1 + _FAR):
@@ -197,19 +199,22 @@ def _from_probabilities(
         other = int(((stated != predicted) & usable & (stated >= 0)).sum())
         if other:
             found.append(f"In {other:,} rows the stated class is not the one with the largest probability.")
-    return _Answers("probabilities", values, predicted, None, usable, tuple(found))
+    return _Answers("probabilities", values, predicted, None, usable, unit * _rounding(digits), tuple(found))
 
 
-def _as_shares(values: NDArray[np.float64], typical: float) -> tuple[NDArray[np.float64], list[str]]:
-    """Percentages become shares. `typical`: the usual sum of a row, or the largest confidence."""
+def _as_shares(values: NDArray[np.float64], typical: float) -> tuple[NDArray[np.float64], float, list[str]]:
+    """Percentages become shares; and what one unit of the file is then.
+
+    `typical`: the usual sum of a row, or the largest confidence.
+    """
     finite = values[np.isfinite(values)]
     if not len(finite) or finite.min() < 0 or finite.max() <= 1:
-        return values, []
+        return values, 1.0, []
     sums = values.sum(axis=1) if values.ndim == 2 else None
     percent = abs(typical - 100) <= _PERCENT_OFF if sums is not None else 2 < typical <= 100
     if not percent:
-        return values, []
-    return values / 100, ["The numbers are percentages; they were divided by 100."]
+        return values, 1.0, []
+    return values / 100, 0.01, ["The numbers are percentages; they were divided by 100."]
 
 
 def _once(
@@ -255,134 +260,5 @@ def _same(read: _Answers, one: int, other: int) -> bool:
     return bool(read.predicted[one] == read.predicted[other])
 
 
-def _class_columns(table: Columns, classes: tuple[str, ...], file: Path) -> dict[str, str] | None:
-    """Class → its column: named as the class or its number, perhaps with a prefix; None: there are no such columns."""
-    if all(name in table.cells for name in classes):
-        return {name: name for name in classes}
-    plain = {_plain(name): name for name in table.cells}
-    best: dict[str, str] = {}
-    for prefix in _PREFIXES:
-        for keys in (classes, tuple(str(number) for number in range(len(classes)))):
-            found = {
-                name: plain[_plain(f"{prefix}{key}")]
-                for name, key in zip(classes, keys, strict=True)
-                if _plain(f"{prefix}{key}") in plain
-            }
-            best = max(best, found, key=len)
-    if len(best) == len(classes):
-        return best
-    if len(best) < max(2, len(classes) / 2):
-        return None
-    missing = [name for name in classes if name not in best]
-    others = [name for name in table.cells if name not in best.values() and _numeric(table, name)]
-    raise WrongUse(
-        "The predictions know other classes than the bundle.",
-        file=file,
-        expected=f"a column for each of {', '.join(classes)[:300]}",
-        found=f"none for {', '.join(missing)[:200]}" + (f"; and {', '.join(others)[:200]}" if others else ""),
-        todo="diagnose against the bundle that this model was sealed in, or rename the columns",
-    )
-
-
-def _list_column(table: Columns, k: int) -> str | None:
-    for wanted in (*_LISTS, *_LISTS_MAYBE):
-        for name in table.cells:
-            if _plain(name) == wanted and len(_parsed(table.cells[name][0])) == k and k > 1:
-                return name
-    return None
-
-
-def _listed(cell: Any, k: int) -> list[float]:
-    found = _parsed(cell)
-    return found if len(found) == k else [math.nan] * k
-
-
-def _parsed(cell: Any) -> list[float]:
-    """A list, or the text of one: JSON's, Python's or numpy's."""
-    if isinstance(cell, str):
-        return [float(number) for number in _NUMBER.findall(cell)] if cell.lstrip()[:1] in ("[", "(") else []
-    if isinstance(cell, Mapping | list | tuple):
-        values = list(cell.values()) if isinstance(cell, Mapping) else list(cell)
-        try:
-            return [float(value) for value in values]
-        except (TypeError, ValueError):
-            return []
-    return []
-
-
-def _stated(table: Columns, column: str | None, classes: tuple[str, ...]) -> NDArray[np.int64] | None:
-    """The predicted class that a file states beside its probabilities, as far as it is one of ours."""
-    if column is None or _plain(column) in ("label", "class", "class_name", "category"):  # maybe the truth
-        return None
-    known = _known(classes)
-    return np.array([known.get(_plain(str(cell)), -1) for cell in table.cells[column]], np.int64)
-
-
-def _label_column(table: Columns) -> str | None:
-    return _first(table, _LABELS)
-
-
-def _first(table: Columns, wanted: Sequence[str]) -> str | None:
-    plain = {_plain(name): name for name in table.cells}
-    return next((plain[name] for name in wanted if name in plain), None)
-
-
-def _labels(table: Columns, column: str, classes: tuple[str, ...], file: Path) -> NDArray[np.int64]:
-    known = _known(classes)
-    found = []
-    for row, cell in enumerate(table.cells[column]):
-        text = "" if cell is None or cell != cell else str(cell)
-        if _plain(text) in ("", "nan", "none", "null"):
-            found.append(-1)
-            continue
-        tries = (text, _plain(text), re.sub(r"\.0$", "", text))
-        position = next((known[one] for one in tries if one in known), None)
-        if position is None:
-            raise WrongUse(
-                "The predictions name a class that the bundle does not know.",
-                file=file,
-                expected=f"one of {', '.join(classes)[:300]}, or a number from 0 to {len(classes) - 1}",
-                found=f"{text!r} in row {row + 1} of the column {column!r}",
-                todo="diagnose against the bundle that this model was sealed in, or rename the classes",
-            )
-        found.append(position)
-    return np.array(found, np.int64)
-
-
-def _known(classes: tuple[str, ...]) -> dict[str, int]:
-    """What a class may be called → its position; a name wins over a number ('2' may be a class)."""
-    numbered = tuple(enumerate(classes))
-    return (
-        {str(number): number for number, _ in numbered}
-        | {_plain(name): number for number, name in numbered}
-        | {name: number for number, name in numbered}
-    )
-
-
-def _numbers(table: Columns, column: str) -> NDArray[np.float64]:
-    return np.array([_number(cell, comma=table.decimal_comma) for cell in table.cells[column]], np.float64)
-
-
-def _number(cell: Any, *, comma: bool) -> float:
-    """A cell as a number; nan for whatever is none. A decimal comma only where columns are not separated by commas."""
-    if isinstance(cell, str):
-        text = cell.strip().removesuffix("%").strip()
-        if "," in text and (comma or text.count(",") == 1) and "." not in text:
-            text = text.replace(",", ".")
-        try:
-            return float(text)
-        except ValueError:
-            return math.nan
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _numeric(table: Columns, column: str) -> bool:
-    return bool(np.isfinite(_numbers(table, column)).mean() > 0.5)
-
-
-def _plain(name: str) -> str:
-    """A name without regard to case, spaces and hyphens."""
-    return re.sub(r"[\s-]+", "_", str(name).strip().casefold())
+def _rounding(digits: int) -> float:
+    return 0.5 * 10.0**-digits if digits <= _MOST_DIGITS else 0.0

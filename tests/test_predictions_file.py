@@ -133,6 +133,23 @@ def test_one_unit_of_two_classes_is_the_probability_of_the_second(tmp_path: Path
     assert "'yes'" in " ".join(found.findings)
 
 
+@pytest.mark.parametrize(
+    ("cells", "rounding"),
+    [
+        pytest.param(("0.123456", "1.000000"), 5e-7, id="six digits, though one is whole"),
+        pytest.param(("1.00", "0.00"), 5e-3, id="two digits, only ones and zeros"),
+        pytest.param(("12.3%", "99.0%"), 5e-4, id="percentages with one digit"),
+        pytest.param(("1.5e-07", "1.0"), 5e-9, id="an exponent"),
+        pytest.param(("0.12345678901", "0.5"), 0.0, id="as many as there are"),
+    ],
+)
+def test_how_far_numbers_were_rounded_is_found_in_the_digits(
+    cells: tuple[str, str], rounding: float, tmp_path: Path
+) -> None:
+    file = written(tmp_path, f"path,label,confidence\na/one.jpg,nut,{cells[0]}\na/two.jpg,nut,{cells[1]}\n")
+    assert read(file).rounding == pytest.approx(rounding)
+
+
 def test_logits_stay_what_they_are_and_are_called_no_probabilities(tmp_path: Path) -> None:
     logits = np.array([[3.0, -2, 0], [1, 9, 1], [0, 1, 2], [-8, -5, -1]])
     found = read(written(tmp_path, frame(**dict(zip(CLASSES, logits.T, strict=True))).to_csv(index=False)))

@@ -1,0 +1,209 @@
+"""Which replay reproduces predictions that were made elsewhere, or that none does.
+
+A variant explains predictions when it reproduces them row by row, within what their digits and another machine may add.
+Being closest is not enough: among a thousand wrong preparations one is always closest. Where the rows agree only
+roughly, it must stand far apart from every other as well (`nearly`): the same mistake on another version of a library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expectations.answers import Answers, distances, largest_change, undecided
+from expectations.outputs import OutputMistake, output_mistakes
+
+Level = Literal["same", "reproduced", "nearly", "unexplained"]
+Names = tuple[str, ...]
+
+# What a variant must change on these images for them to show it; below it, machines differ more.
+SHOWN: Final = 1e-3
+# Shares of rows within the tolerance: of all, and of those that the model was not certain of.
+_ALL, _UNDECIDED = 0.95, 0.90
+_LABELS: Final = 0.99  # another model as good as this one agrees on nine labels in ten
+_FLOOR: Final = 1e-5  # closer than this is as close as can be
+# `nearly`: half of the undecided rows within this, nine in ten within five times it, and every other variant
+# that these files can show at least so many times as far in the geometric mean.
+_NEAR, _APART = 0.01, 2.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One explanation: `names` of its variants (none: the pinned preparation), and how the answers fit.
+
+    score: mean over rows of the log distance beyond rounding, smaller is better. share, share_undecided: of the rows
+    that are reproduced. median, p95, worst: distances in probability.
+    """
+
+    names: Names
+    score: float
+    share: float
+    share_undecided: float
+    median: float
+    p95: float
+    worst: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Theirs against every replay. `alike` are explanations that these files cannot tell from the best."""
+
+    level: Level
+    best: Candidate
+    alike: tuple[Names, ...]
+    runner_up: Candidate | None
+    not_shown: Names
+    ranking: tuple[Candidate, ...]
+    rows: int
+    undecided: int
+    tolerance: float
+
+    @property
+    def explained(self) -> bool:
+        """Whether something, be it the pinned preparation, reproduces the answers."""
+        return self.level != "unexplained"
+
+    @property
+    def variants(self) -> Names:
+        """The cause: empty where nothing differs, or nothing explains it."""
+        return self.best.names if self.level in ("reproduced", "nearly") else ()
+
+    @property
+    def margin(self) -> float | None:
+        """How many more rows, as a share, the best reproduces than the first that differs from it."""
+        return None if self.runner_up is None else self.best.share - self.runner_up.share
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Candidates that were tried on the same rows, and their replays."""
+
+    theirs: Answers
+    candidates: tuple[Candidate, ...]
+    replays: dict[Names, NDArray[np.floating[Any]]] = field(repr=False)
+
+    def __add__(self, other: Evidence) -> Evidence:
+        return Evidence(self.theirs, self.candidates + other.candidates, self.replays | other.replays)
+
+
+def weigh(theirs: Answers, names: Sequence[Names], replays: NDArray[np.floating[Any]]) -> Evidence:
+    """Preparations against the answers: `replays` (variants, n, k), NaN rows where that variant cannot read a file."""
+    found = [_candidate(theirs, one, replay) for one, replay in zip(names, replays, strict=True)]
+    return Evidence(theirs, tuple(found), dict(zip(names, replays, strict=True)))
+
+
+def weigh_outputs(
+    theirs: Answers, names: Sequence[Names], replays: NDArray[np.floating[Any]], classes: Sequence[str]
+) -> Evidence:
+    """Every mistake behind the model on top of every preparation."""
+    mistakes = output_mistakes(theirs, classes)
+    found: list[Candidate] = []
+    kept: dict[Names, NDArray[np.floating[Any]]] = {}
+    for one, replay in zip(names, replays, strict=True):
+        for mistake in mistakes:
+            tried = _undone(theirs, one, replay, mistake)
+            if tried is not None:
+                found.append(tried[0])
+                kept[tried[0].names] = tried[1]
+    return Evidence(theirs, tuple(found), kept)
+
+
+def conclude(evidence: Evidence, *, nearly: bool = True) -> Reproduction:
+    """The ranking and the decision. The pinned preparation, with no names, must be among the candidates.
+
+    `nearly`: whether a rough agreement may be an answer; False while more explanations are still to be tried.
+    """
+    theirs = evidence.theirs
+    pinned = evidence.replays[()]
+    shown = {
+        names: _change(theirs, evidence.replays[names], pinned) >= _resolution(theirs) for names in evidence.replays
+    }
+    # Sorting is stable and singles come first: of equals the simplest wins.
+    ranking = sorted(evidence.candidates, key=lambda one: (round(one.score, 6), len(one.names)))
+    best = first = ranking[0]
+    if not shown[first.names]:  # what changes less than anybody can see is no cause
+        best = next(one for one in ranking if not one.names)
+    alike = tuple(
+        one.names for one in ranking if one is not best and _alike(theirs, evidence.replays, one.names, best.names)
+    )
+    others = [
+        one for one in ranking if one is not best and one.names not in alike and (shown[one.names] or not one.names)
+    ]
+    runner_up = others[0] if others else None
+    level = _level(theirs, first, others, nearly=nearly)
+    if level in ("reproduced", "nearly") and not best.names:
+        level = "same"
+    return Reproduction(
+        level=level,
+        best=best,
+        alike=alike,
+        runner_up=runner_up,
+        not_shown=tuple(names[0] for names, can in shown.items() if len(names) == 1 and not can),
+        ranking=tuple(ranking[:50]),
+        rows=len(theirs),
+        undecided=int(undecided(theirs).sum()),
+        tolerance=theirs.tolerance,
+    )
+
+
+def _candidate(
+    theirs: Answers,
+    names: Names,
+    replay: NDArray[np.floating[Any]],
+    rows: NDArray[np.bool_] | None = None,
+) -> Candidate:
+    far = distances(theirs, replay)
+    open_rows = undecided(theirs)
+    if rows is not None:
+        far, open_rows = far[rows], open_rows[rows]
+    fits = far <= theirs.tolerance
+    beyond = np.maximum(far - theirs.rounding, 0.0)
+    return Candidate(
+        names=names,
+        score=float(np.log(beyond + _FLOOR).mean()),
+        share=float(fits.mean()),
+        share_undecided=float(fits[open_rows].mean()) if open_rows.any() else float(fits.mean()),
+        median=float(np.median(far[open_rows] if open_rows.any() else far)),
+        p95=float(np.quantile(far, 0.95)),
+        worst=float(far.max()),
+        rows=len(far),
+    )
+
+
+def _undone(
+    theirs: Answers, names: Names, replay: NDArray[np.floating[Any]], mistake: OutputMistake
+) -> tuple[Candidate, NDArray[np.floating[Any]]] | None:
+    outcome = mistake.undo(theirs, replay)
+    if outcome is None:
+        return None
+    named = (*names, f"{mistake.knob}={outcome.value}")
+    return _candidate(outcome.theirs, named, outcome.replay, outcome.rows), outcome.replay
+
+
+def _level(theirs: Answers, best: Candidate, others: Sequence[Candidate], *, nearly: bool) -> Level:
+    if theirs.kind == "labels":
+        return "reproduced" if best.share >= _LABELS else "unexplained"
+    if best.share >= _ALL and best.share_undecided >= _UNDECIDED:
+        return "reproduced"
+    if nearly and best.median <= _NEAR and best.p95 <= 5 * _NEAR:
+        apart = min((one.score - best.score for one in others), default=np.inf)
+        if apart >= np.log(_APART):
+            return "nearly"
+    return "unexplained"
+
+
+def _resolution(theirs: Answers) -> float:
+    return max(SHOWN, 2 * theirs.rounding)
+
+
+def _change(theirs: Answers, one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> float:
+    return float(largest_change(theirs.kind, one, other).max(initial=0.0))
+
+
+def _alike(theirs: Answers, replays: dict[Names, NDArray[np.floating[Any]]], one: Names, other: Names) -> bool:
+    return _change(theirs, replays[one], replays[other]) <= 2 * theirs.tolerance
