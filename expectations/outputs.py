@@ -50,7 +50,7 @@ def output_mistakes(theirs: Answers, classes: Sequence[str]) -> tuple[OutputMist
     """The mistakes that answers like these could come from, the most plausible first."""
     found: list[OutputMistake] = []
     if theirs.probabilities is not None and not theirs.shares:
-        found += [OutputMistake("outputs", undo) for undo in (_logits, _log_probabilities, _sigmoids)]
+        found += [OutputMistake("outputs", undo) for undo in (_log_probabilities, _logits, _sigmoids)]
     else:
         for value, order in _orders(classes).items():
             found.append(OutputMistake("class_order", _reordered(value, order)))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expectations.answers import Answers, distances, largest_change, undecided
-from expectations.outputs import OutputMistake, output_mistakes
+from expectations.outputs import output_mistakes
 
 Level = Literal["same", "reproduced", "nearly", "unexplained"]
 Names = tuple[str, ...]
@@ -81,14 +81,34 @@ class Reproduction:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Candidates that were tried on the same rows, and their replays."""
+    """Candidates that were tried on the same rows, and their replays. `read_as`: for mistakes behind the model, the one
+    that the answers were read with (such as logits); only what was read in one way can be compared.
+    """
 
     theirs: Answers
     candidates: tuple[Candidate, ...]
     replays: dict[Names, NDArray[np.floating[Any]]] = field(repr=False)
+    read_as: dict[Names, str] = field(default_factory=dict)
 
     def __add__(self, other: Evidence) -> Evidence:
-        return Evidence(self.theirs, self.candidates + other.candidates, self.replays | other.replays)
+        return Evidence(
+            self.theirs,
+            self.candidates + other.candidates,
+            self.replays | other.replays,
+            self.read_as | other.read_as,
+        )
+
+    def alike(self, one: Names, other: Names) -> bool:
+        """Whether these files cannot tell two explanations from each other."""
+        same = self.read_as.get(one, "") == self.read_as.get(other, "")
+        return same and self._change(one, other) <= 2 * self.theirs.tolerance
+
+    def shown(self, names: Names) -> bool:
+        """Whether an explanation differs visibly from the pinned preparation on these files."""
+        return names in self.read_as or self._change(names, ()) >= max(SHOWN, 2 * self.theirs.rounding)
+
+    def _change(self, one: Names, other: Names) -> float:
+        return float(largest_change(self.theirs.kind, self.replays[one], self.replays[other]).max(initial=0.0))
 
 
 def weigh(theirs: Answers, names: Sequence[Names], replays: NDArray[np.floating[Any]]) -> Evidence:
@@ -104,13 +124,17 @@ def weigh_outputs(
     mistakes = output_mistakes(theirs, classes)
     found: list[Candidate] = []
     kept: dict[Names, NDArray[np.floating[Any]]] = {}
+    read_as: dict[Names, str] = {}
     for one, replay in zip(names, replays, strict=True):
         for mistake in mistakes:
-            tried = _undone(theirs, one, replay, mistake)
-            if tried is not None:
-                found.append(tried[0])
-                kept[tried[0].names] = tried[1]
-    return Evidence(theirs, tuple(found), kept)
+            outcome = mistake.undo(theirs, replay)
+            if outcome is None:
+                continue
+            names_now = (*one, f"{mistake.knob}={outcome.value}")
+            found.append(_candidate(outcome.theirs, names_now, outcome.replay, outcome.rows))
+            kept[names_now] = outcome.replay
+            read_as[names_now] = "" if outcome.theirs is theirs else outcome.value
+    return Evidence(theirs, tuple(found), kept, read_as)
 
 
 def conclude(evidence: Evidence, *, nearly: bool = True) -> Reproduction:
@@ -119,18 +143,13 @@ def conclude(evidence: Evidence, *, nearly: bool = True) -> Reproduction:
     `nearly`: whether a rough agreement may be an answer; False while more explanations are still to be tried.
     """
     theirs = evidence.theirs
-    pinned = evidence.replays[()]
-    shown = {
-        names: _change(theirs, evidence.replays[names], pinned) >= _resolution(theirs) for names in evidence.replays
-    }
+    shown = {names: evidence.shown(names) for names in evidence.replays}
     # Sorting is stable and singles come first: of equals the simplest wins.
     ranking = sorted(evidence.candidates, key=lambda one: (round(one.score, 6), len(one.names)))
     best = first = ranking[0]
     if not shown[first.names]:  # what changes less than anybody can see is no cause
         best = next(one for one in ranking if not one.names)
-    alike = tuple(
-        one.names for one in ranking if one is not best and _alike(theirs, evidence.replays, one.names, best.names)
-    )
+    alike = tuple(one.names for one in ranking if one is not best and evidence.alike(one.names, best.names))
     others = [
         one for one in ranking if one is not best and one.names not in alike and (shown[one.names] or not one.names)
     ]
@@ -175,16 +194,6 @@ def _candidate(
     )
 
 
-def _undone(
-    theirs: Answers, names: Names, replay: NDArray[np.floating[Any]], mistake: OutputMistake
-) -> tuple[Candidate, NDArray[np.floating[Any]]] | None:
-    outcome = mistake.undo(theirs, replay)
-    if outcome is None:
-        return None
-    named = (*names, f"{mistake.knob}={outcome.value}")
-    return _candidate(outcome.theirs, named, outcome.replay, outcome.rows), outcome.replay
-
-
 def _level(theirs: Answers, best: Candidate, others: Sequence[Candidate], *, nearly: bool) -> Level:
     if theirs.kind == "labels":
         return "reproduced" if best.share >= _LABELS else "unexplained"
@@ -195,15 +204,3 @@ def _level(theirs: Answers, best: Candidate, others: Sequence[Candidate], *, nea
         if apart >= np.log(_APART):
             return "nearly"
     return "unexplained"
-
-
-def _resolution(theirs: Answers) -> float:
-    return max(SHOWN, 2 * theirs.rounding)
-
-
-def _change(theirs: Answers, one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> float:
-    return float(largest_change(theirs.kind, one, other).max(initial=0.0))
-
-
-def _alike(theirs: Answers, replays: dict[Names, NDArray[np.floating[Any]]], one: Names, other: Names) -> bool:
-    return _change(theirs, replays[one], replays[other]) <= 2 * theirs.tolerance
