@@ -42,6 +42,8 @@ __all__ = [
 ]
 
 _PILLOW: Final = threading.RLock()
+# Which EXIF orientation is turned upright by these.
+_QUARTERS: Final = {"clockwise": 6, "anticlockwise": 8}
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,16 @@ def decode(data: bytes, knobs: Decode, limits: Limits | None = None) -> Decoded:
     with _pillow(knobs, limits):
         with _opened(data, name, knobs, limits) as image:
             width, height, mode = image.width, image.height, image.mode
-            pixels = _load(image, knobs) if knobs.decoder == "pillow" else _tensorflow(data, name, knobs)
+            if knobs.decoder == "pillow":
+                pixels = _load(image, knobs)
+            elif knobs.decoder == "tensorflow":
+                pixels = _tensorflow(data, name, knobs)
+            else:
+                pixels = _opencv(data, name, mode, knobs)
             header = replace(header_of(image, mode, data), width=width, height=height)
-        if knobs.exif_orientation == "applied":
+        if knobs.exif_orientation in _QUARTERS:
+            pixels = upright(pixels, _QUARTERS[knobs.exif_orientation])
+        elif knobs.exif_orientation == "applied" and knobs.decoder != "opencv":  # which has turned it already
             pixels = upright(pixels, header.exif_orientation)
         pixels = _degraded(pixels, knobs)
     pixels.setflags(write=False)
@@ -189,8 +198,22 @@ def _tensorflow(data: bytes, name: str, knobs: Decode) -> NDArray[np.uint8]:
     if pixels.shape[-1] == 1:
         pixels = np.repeat(pixels, 3, axis=-1)
     elif knobs.grey != "no":
-        pixels = np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
+        pixels = _grey(pixels)
     return pixels
+
+
+def _opencv(data: bytes, name: str, mode: str, knobs: Decode) -> NDArray[np.uint8]:
+    """As cv2.imread decodes."""
+    from tasks import opencv
+
+    if mode == "F":  # it would give their whole parts, or what is left of them in eight bits
+        raise ImageRefused(Reason.MODE_NOT_SUPPORTED, "mode F: floating-point pixels")
+    pixels = opencv.decoded(data, name, knobs)
+    return _grey(pixels) if knobs.grey == "luma" else pixels
+
+
+def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
 
 
 def _degraded(pixels: NDArray[np.uint8], knobs: Decode) -> NDArray[np.uint8]:

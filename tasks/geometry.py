@@ -1,6 +1,7 @@
 """The second stage of preparation: (H, W, 3) pixels → the model's size, cropped, padded or squashed as pinned.
 
-One of the two rooms that may resize (the other is tasks.decode). TensorFlow is imported only where it is the resizer.
+One of the two rooms that may resize (the other is tasks.decode). TensorFlow and OpenCV are imported only where they are
+the resizer.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ class _Place(NamedTuple):
 
 
 def to_resized(pixels: NDArray[np.uint8], geometry: Geometry) -> NDArray[Any]:
-    """(H, W, 3) uint8 → (height, width, 3), 0 … 255: uint8, or float32 where TensorFlow resizes unrounded."""
+    """(H, W, 3) uint8 → (height, width, 3), 0 … 255: uint8, or float32 where it stays unrounded."""
     height, width = pixels.shape[:2]
     box = _zoomed(_crop(width, height, geometry), geometry)
     place = _place(box, geometry)
-    resize = _pillow if geometry.resizer == "pillow" else _tensorflow
+    resize = {"pillow": _pillow, "tensorflow": _tensorflow, "opencv": _opencv}[geometry.resizer]
     resized = _rounded(resize(pixels, box, place, geometry), geometry)
     if (place.width, place.height) == (geometry.width, geometry.height):
         return resized
@@ -127,8 +128,7 @@ def _tensorflow(pixels: NDArray[np.uint8], box: _Box, place: _Place, geometry: G
     """float32 as tf.image.resize gives it (nearest: uint8); the same kernels eagerly, in tf.data and in a batch."""
     import tensorflow as tf
 
-    left, top = int(box.left), int(box.top)
-    part = np.ascontiguousarray(pixels[top : top + int(box.height), left : left + int(box.width)])
+    part = _part(pixels, box)
     size = (place.height, place.width)
     with tf.device("/CPU:0"):  # the GPU's kernels round differently
         if geometry.sampling_grid == "half_pixel":
@@ -142,6 +142,22 @@ def _tensorflow(pixels: NDArray[np.uint8], box: _Box, place: _Place, geometry: G
         aligned = geometry.sampling_grid == "align_corners"
         resized = kernel(images=part[None], size=size, align_corners=aligned, half_pixel_centers=False)
     return np.asarray(resized.numpy()[0])
+
+
+def _opencv(pixels: NDArray[np.uint8], box: _Box, place: _Place, geometry: Geometry) -> NDArray[Any]:
+    """As cv2.resize; float32 where the image became so before it."""
+    from tasks import opencv
+
+    part: NDArray[Any] = _part(pixels, box)
+    if geometry.rounding == "none":
+        part = part.astype(np.float32)
+    half_pixel = geometry.sampling_grid == "half_pixel"
+    return opencv.resized(part, (place.width, place.height), geometry.interpolation, half_pixel=half_pixel)
+
+
+def _part(pixels: NDArray[np.uint8], box: _Box) -> NDArray[np.uint8]:
+    left, top = int(box.left), int(box.top)
+    return np.ascontiguousarray(pixels[top : top + int(box.height), left : left + int(box.width)])
 
 
 def _rounded(resized: NDArray[Any], geometry: Geometry) -> NDArray[Any]:

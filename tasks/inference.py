@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,16 +70,20 @@ def load_engine(
     both = _with_embedding(model, embedding_layer, model_path)
     shape = _input_shape(model, input_shape, model_path)
     name = "keras-gpu" if tf.config.list_physical_devices("GPU") else "keras"
-    return KerasEngine(name=name, input_shape=shape, _forward=_compiled(tf, both, shape))
+    return KerasEngine(name=name, input_shape=shape, _forward=_compiled(tf, both, shape), model=both)
 
 
 @dataclass(frozen=True)
 class KerasEngine:
-    """Keras on TensorFlow: one graph for every n, so nothing is traced twice; batches, so memory does not grow."""
+    """Keras on TensorFlow: one graph for every n, so nothing is traced twice; batches, so memory does not grow.
+
+    model: what is computed, [probabilities, embedding]; to be copied for variants, never changed.
+    """
 
     name: str
     input_shape: Shape
     _forward: Callable[[Any], Any]
+    model: Any = field(default=None, repr=False, compare=False)
 
     def run(self, tensors: NDArray[np.float32]) -> Outputs:
         """Outputs of tensors (n, height, width, 3), float32, n ≥ 1."""

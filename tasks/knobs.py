@@ -21,6 +21,7 @@ from darkroom.errors import WrongUse
 Format = Literal["JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO", "AVIF"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 TENSORFLOW_FORMATS: Final[tuple[Format, ...]] = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
+OPENCV_FORMATS: Final[tuple[Format, ...]] = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
 
 PILLOW_INTERPOLATIONS: Final = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
 TENSORFLOW_INTERPOLATIONS: Final = (
@@ -33,6 +34,7 @@ TENSORFLOW_INTERPOLATIONS: Final = (
     "gaussian",
     "mitchellcubic",
 )
+OPENCV_INTERPOLATIONS: Final = ("nearest", "bilinear", "bicubic", "area", "lanczos4")
 Interpolation = Literal[
     "nearest",
     "bilinear",
@@ -42,6 +44,7 @@ Interpolation = Literal[
     "lanczos",
     "area",
     "lanczos3",
+    "lanczos4",
     "lanczos5",
     "gaussian",
     "mitchellcubic",
@@ -57,10 +60,13 @@ class Decode(BaseModel):
 
     decoder, dct_method
         Pillow and TensorFlow give other pixels for one JPEG; TensorFlow's default is the fast inverse DCT, Pillow's the
-        accurate one, and TensorFlow with `accurate` equals Pillow (tensorflow#11623, #24893, #55138).
+        accurate one, and TensorFlow with `accurate` equals Pillow (tensorflow#11623, #24893, #55138). OpenCV's is
+        accurate, too.
     exif_orientation
-        Pillow, Keras and TensorFlow ignore it, OpenCV applies it (tensorflow#49834). A TIFF is always upright: Pillow
-        turns it as it loads.
+        Pillow, Keras and TensorFlow ignore it, OpenCV applies it (tensorflow#49834), unless it is told
+        IMREAD_IGNORE_ORIENTATION. A TIFF is always upright: Pillow turns it as it loads. `clockwise` and
+        `anticlockwise` turn every image by a quarter, whatever EXIF says: photos whose EXIF block was lost after they
+        were taken on the side (yolov5#405).
     alpha
         Dropped (what lies under transparent pixels shows), or composited (DIGITS#85).
     palette
@@ -74,13 +80,14 @@ class Decode(BaseModel):
     icc
         Ignored, as every training library does, or converted to sRGB (perceptual intent; a broken profile is ignored).
     grey
-        `luma`: Rec. 601 of RGB, replicated; `decoder`: the JPEG's own Y channel (OpenCV's IMREAD_GRAYSCALE).
+        `luma`: Rec. 601 of RGB, replicated; `decoder`: the JPEG's own Y channel (IMREAD_GRAYSCALE, which with
+        decoder=opencv makes its own grey of the other formats).
     frame
         Of an animation or of several pages.
     truncated
         `padded` fills what is missing with grey, as `LOAD_TRUNCATED_IMAGES = True` does (keras#19026).
     jpeg_ratio
-        A JPEG decoded at 1/2, 1/4 or 1/8 (Pillow's `draft`, TensorFlow's `ratio`).
+        A JPEG decoded at 1/2, 1/4 or 1/8 (Pillow's `draft`, TensorFlow's `ratio`, OpenCV's IMREAD_REDUCED_COLOR_2).
     thumbnail
         0, or the longest side of the thumbnail that stands for the original (Pillow's `thumbnail`, bicubic).
     reencoded
@@ -91,9 +98,9 @@ class Decode(BaseModel):
 
     model_config = _FINITE
 
-    decoder: Literal["pillow", "tensorflow"]
+    decoder: Literal["pillow", "tensorflow", "opencv"]
     dct_method: Literal["accurate", "fast"]
-    exif_orientation: Literal["ignored", "applied"]
+    exif_orientation: Literal["ignored", "applied", "clockwise", "anticlockwise"]
     alpha: Literal["dropped", "on_white", "on_black"]
     palette: Literal["colour", "index"]
     sixteen_bit: Literal["saturate", "high_byte"]
@@ -113,9 +120,11 @@ class Decode(BaseModel):
         if self.decoder == "pillow":
             _require(self, "decoder=pillow", dct_method=("accurate",))
         else:
+            if self.decoder == "opencv":
+                _require(self, "decoder=opencv", dct_method=("accurate",))
             _require(
                 self,
-                "decoder=tensorflow",
+                f"decoder={self.decoder}",
                 alpha=("dropped",),
                 palette=("colour",),
                 sixteen_bit=("high_byte",),
@@ -124,9 +133,10 @@ class Decode(BaseModel):
                 icc=("ignored",),
                 truncated=("refused",),
             )
-            beyond = [name for name in self.formats if name not in TENSORFLOW_FORMATS]
+            readable = TENSORFLOW_FORMATS if self.decoder == "tensorflow" else OPENCV_FORMATS
+            beyond = [name for name in self.formats if name not in readable]
             if beyond:
-                raise ValueError(f"decoder=tensorflow cannot read formats={beyond}; it reads {TENSORFLOW_FORMATS}")
+                raise ValueError(f"decoder={self.decoder} cannot read formats={beyond}; it reads {readable}")
         if len(set(self.formats)) != len(self.formats):
             raise ValueError(f"formats names one twice: {self.formats}")
         return self
@@ -147,13 +157,15 @@ class Geometry(BaseModel):
     interpolation
         `load_img` says nearest by default, datasets bilinear (keras PR#7975): one image in nine changes class.
     antialias
-        Pillow always does, except for nearest; tf.image only if told to (tensorflow#6720, pytorch/vision#2950).
+        Pillow always does, except for nearest; tf.image only if told to (tensorflow#6720, pytorch/vision#2950); OpenCV
+        never (opencv#25620), but its `area` is a mean over what becomes one pixel.
     sampling_grid
-        Where pixel centres lie: `half_pixel` in TensorFlow 2 and Pillow; `corner` and `align_corners` in TensorFlow 1
-        (tensorflow#44038).
+        Where pixel centres lie: `half_pixel` in TensorFlow 2, Pillow and OpenCV; `corner` and `align_corners` in
+        TensorFlow 1 (tensorflow#44038). OpenCV's INTER_NEAREST has `corner`, its INTER_NEAREST_EXACT `half_pixel`.
     rounding
         After the resize: `round` and `truncate` give uint8, `none` keeps floats (bicubic then leaves 0 … 255).
-        Pillow always rounds; TensorFlow's nearest has nothing to round, and keeps uint8 under each.
+        Pillow always rounds; TensorFlow's nearest has nothing to round, and keeps uint8 under each. OpenCV rounds when
+        it is given uint8, as it usually is; `none` is an image that became float32 before the resize.
     """
 
     model_config = _FINITE
@@ -163,7 +175,7 @@ class Geometry(BaseModel):
     fit: Literal["squash", "crop", "pad"]
     box_rounding: Literal["floor", "float32", "round", "exact"]
     zoom: Annotated[float, Field(ge=1, le=16)]
-    resizer: Literal["pillow", "tensorflow"]
+    resizer: Literal["pillow", "tensorflow", "opencv"]
     interpolation: Interpolation
     antialias: bool
     sampling_grid: Literal["half_pixel", "align_corners", "corner"]
@@ -181,10 +193,20 @@ class Geometry(BaseModel):
                 rounding=("round",),
             )
             _require(self, f"resizer=pillow, {self.interpolation}", antialias=(self.interpolation != "nearest",))
-        else:
+        elif self.resizer == "tensorflow":
             _require(self, "resizer=tensorflow", interpolation=TENSORFLOW_INTERPOLATIONS)
-            if self.box_rounding == "exact":
-                raise ValueError("box_rounding=exact needs resizer=pillow: TensorFlow crops whole pixels")
+        else:
+            _require(
+                self,
+                "resizer=opencv",
+                interpolation=OPENCV_INTERPOLATIONS,
+                antialias=(False,),
+                rounding=("none", "round"),
+            )
+            grids = ("corner", "half_pixel") if self.interpolation == "nearest" else ("half_pixel",)
+            _require(self, f"resizer=opencv, {self.interpolation}", sampling_grid=grids)
+        if self.resizer != "pillow" and self.box_rounding == "exact":
+            raise ValueError("box_rounding=exact needs resizer=pillow: the others crop whole pixels")
         if self.sampling_grid != "half_pixel":
             grid = f"sampling_grid={self.sampling_grid}"
             _require(self, grid, interpolation=("nearest", "bilinear", "bicubic"), antialias=(False,))
@@ -207,6 +229,10 @@ class Values(BaseModel):
 
     rescale, rescale_after
         ImageDataGenerator multiplies after its preprocessing_function, not before (keras PR#7248).
+    layout
+        `width_first`: rows and columns exchanged, an array (width, height, 3); width and height of the geometry are
+        those before the exchange. `channels_first`: an array (3, height, width) that was reshaped to channels last, not
+        transposed: its numbers are those of the image, in the wrong places.
     times
         1. 2 is `preprocess_input` called twice, or a Rescaling layer inside the model and `/255` outside (keras#11591);
         0 is a preparation that was forgotten. They are here to be replayed.
@@ -214,7 +240,7 @@ class Values(BaseModel):
 
     model_config = _FINITE
 
-    layout: Literal["channels_last"]
+    layout: Literal["channels_last", "channels_first", "width_first"]
     channel_order: Literal["rgb", "bgr"]
     rescale: float
     divide_by: float
@@ -253,12 +279,18 @@ class Preprocessing(BaseModel):
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(height, width, 3) of what the model is given."""
-        return (self.geometry.height, self.geometry.width, 3)
+        height, width = self.geometry.height, self.geometry.width
+        return (width, height, 3) if self.values.layout == "width_first" else (height, width, 3)
 
     @property
     def needs_tensorflow(self) -> bool:
         """Whether preparing an image imports TensorFlow."""
         return "tensorflow" in (self.decode.decoder, self.geometry.resizer)
+
+    @property
+    def needs_opencv(self) -> bool:
+        """Whether preparing an image imports OpenCV."""
+        return "opencv" in (self.decode.decoder, self.geometry.resizer)
 
     def knobs(self) -> dict[str, Any]:
         """Every knob by its name, without its group."""

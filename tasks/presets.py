@@ -3,6 +3,7 @@
 load_img                        keras.utils.load_img(…) + img_to_array
 image_data_generator            ImageDataGenerator(rescale=…).flow_from_directory
 image_dataset_from_directory    keras.utils.image_dataset_from_directory (format "tf")
+opencv                          cv2.imread(…)[..., ::-1] + cv2.resize(…)
 tf_image_resize                 tf.io.decode_image + tf.image.resize(…, antialias=…)
 teachable_machine               ImageOps.fit(…, LANCZOS), x / 127.5 − 1: the code that exported models come with
 """
@@ -16,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from darkroom.errors import WrongUse
-from tasks.knobs import FORMATS, TENSORFLOW_FORMATS, Decode, Preprocessing, Values
+from tasks.knobs import FORMATS, OPENCV_FORMATS, TENSORFLOW_FORMATS, Decode, Preprocessing, Values
 
 _PILLOW_DECODE: Final[Mapping[str, Any]] = MappingProxyType(
     {
@@ -46,6 +47,15 @@ _TENSORFLOW_DECODE: Final[Mapping[str, Any]] = {
     "float_pixels": "refused",
     "formats": TENSORFLOW_FORMATS,
 }
+_OPENCV_DECODE: Final[Mapping[str, Any]] = {
+    **_PILLOW_DECODE,
+    "decoder": "opencv",
+    "exif_orientation": "applied",
+    "sixteen_bit": "high_byte",
+    "float_pixels": "refused",
+    "formats": OPENCV_FORMATS,
+}
+_DECODE: Final = {"pillow": _PILLOW_DECODE, "tensorflow": _TENSORFLOW_DECODE, "opencv": _OPENCV_DECODE}
 _IDENTITY: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "layout": "channels_last",
@@ -95,6 +105,7 @@ PRESETS: Final = (
     "image_data_generator",
     "image_dataset_from_directory",
     "tf_image_resize",
+    "opencv",
     "teachable_machine",
 )
 _TENSORFLOW_PRESETS: Final = ("image_dataset_from_directory", "tf_image_resize")
@@ -103,6 +114,7 @@ _INTERPOLATION: Final = {  # the library's own default
     "image_data_generator": "nearest",
     "image_dataset_from_directory": "bilinear",
     "tf_image_resize": "bilinear",
+    "opencv": "bilinear",
     "teachable_machine": "lanczos",
 }
 
@@ -124,28 +136,28 @@ def preset(
     """
     if name not in PRESETS:
         raise WrongUse(f"there is no preset {name!r}", expected=", ".join(PRESETS), found=name)
-    tensorflow = name in _TENSORFLOW_PRESETS
+    library = "tensorflow" if name in _TENSORFLOW_PRESETS else "opencv" if name == "opencv" else "pillow"
     interpolation = interpolation or _INTERPOLATION[name]
     if values is None:
         values = "tf" if name == "teachable_machine" else "identity"
     if name == "teachable_machine":
         fit, box_rounding = fit or "crop", "exact"
     else:
-        fit, box_rounding = fit or "squash", "float32" if tensorflow else "floor"
+        fit, box_rounding = fit or "squash", "float32" if library == "tensorflow" else "floor"
     stated = {
         "schema_version": 1,
-        "decode": dict(_TENSORFLOW_DECODE if tensorflow else _PILLOW_DECODE),
+        "decode": dict(_DECODE[library]),
         "geometry": {
             "width": size[1],
             "height": size[0],
             "fit": fit,
             "box_rounding": "floor" if box_rounding == "exact" and fit == "pad" else box_rounding,
             "zoom": 1.0,
-            "resizer": "tensorflow" if tensorflow else "pillow",
+            "resizer": library,
             "interpolation": interpolation,
-            "antialias": not tensorflow and interpolation != "nearest",
-            "sampling_grid": "half_pixel",
-            "rounding": "none" if tensorflow else "round",
+            "antialias": library == "pillow" and interpolation != "nearest",
+            "sampling_grid": "corner" if library == "opencv" and interpolation == "nearest" else "half_pixel",
+            "rounding": "none" if library == "tensorflow" else "round",
             "pad_value": 0,
         },
         "values": dict(named_values(values) if isinstance(values, str) else values),

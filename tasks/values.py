@@ -14,9 +14,10 @@ def to_tensor(resized: NDArray[Any], values: Values) -> NDArray[np.float32]:
     """`resized` (h, w, 3) or (N, h, w, 3), uint8 or float32, 0 … 255 → float32 of the same shape; never in place.
 
     Every step is one IEEE float32 operation a number, so an image gives the same bits alone and in a batch.
-    `preprocess_input` changes a float array in place (keras#11591); this copies first.
+    `preprocess_input` changes a float array in place (keras#11591); this copies first. layout=width_first exchanges
+    the sides: (h, w, 3) → (w, h, 3).
     """
-    x = np.array(resized, dtype=np.float32, order="C")
+    x = np.array(_laid_out(resized, values), dtype=np.float32, order="C")
     for _ in range(values.times):
         if values.channel_order == "bgr":
             x = np.ascontiguousarray(x[..., ::-1])
@@ -31,3 +32,11 @@ def to_tensor(resized: NDArray[Any], values: Values) -> NDArray[np.float32]:
         if values.rescale_after != 1:
             x *= np.float32(values.rescale_after)
     return x
+
+
+def _laid_out(resized: NDArray[Any], values: Values) -> NDArray[Any]:
+    if values.layout == "channels_last":
+        return resized
+    if values.layout == "width_first":
+        return resized.swapaxes(-3, -2)
+    return np.ascontiguousarray(np.moveaxis(resized, -1, -3)).reshape(resized.shape)

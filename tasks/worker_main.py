@@ -106,6 +106,10 @@ def _prepared(instructions: dict[str, Any]) -> Callable[[dict[str, Any], bytes |
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.constant(0).numpy()  # its arenas are taken before memory is limited
+    if preprocessing.needs_opencv:
+        from tasks.opencv import opencv
+
+        opencv()
     _limit_memory(limits.max_memory)
 
     def answer(question: dict[str, Any], data: bytes | None) -> _Answer:
@@ -140,7 +144,7 @@ def _answer(
     digests = wanted["digests"]
     small = None
     if wanted["thumbnail"]:
-        turned = preprocessing.decode.exif_orientation == "applied"
+        turned = preprocessing.decode.exif_orientation != "ignored"
         small = thumbnail(
             image.pixels if turned else upright(image.pixels, image.header.exif_orientation), wanted["thumbnail"]
         )

@@ -291,6 +291,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY = {
     "tasks/decode.py": "the decoder: opens files, shrinks thumbnails for people",
     "tasks/geometry.py": "the resizer",
+    "tasks/opencv.py": "OpenCV, for the decoder and the resizer",
     "tasks/corruptions": "harms pixels that are resized already, by shrinking them and saving them badly",
     "darkroom/demo_world": "draws the demo's photos; what it draws is saved and read like anybody's",
 }
