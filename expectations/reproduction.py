@@ -112,8 +112,13 @@ class Evidence:
 
 
 def weigh(theirs: Answers, names: Sequence[Names], replays: NDArray[np.floating[Any]]) -> Evidence:
-    """Preparations against the answers: `replays` (variants, n, k), NaN rows where that variant cannot read a file."""
-    found = [_candidate(theirs, one, replay) for one, replay in zip(names, replays, strict=True)]
+    """Preparations against the answers: `replays` (variants, n, k), NaN rows where that variant cannot read a file.
+
+    A file that none of them can read says nothing.
+    """
+    readable = np.isfinite(replays).all(axis=2).any(axis=0)
+    rows = readable if readable.any() else None
+    found = [_candidate(theirs, one, replay, rows) for one, replay in zip(names, replays, strict=True)]
     return Evidence(theirs, tuple(found), dict(zip(names, replays, strict=True)))
 
 
