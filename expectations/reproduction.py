@@ -51,7 +51,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Theirs against every replay. `alike` are explanations that these files cannot tell from the best."""
+    """Theirs against every replay. `alike` are explanations that these files cannot tell from the best.
+
+    level: `same`, the pinned preparation reproduces the answers; `reproduced`, the best does; `nearly`, it is close and
+    nothing else is (with no names: the pinned one, on another machine or in another precision); `unexplained`.
+    """
 
     level: Level
     best: Candidate
@@ -65,13 +69,13 @@ class Reproduction:
 
     @property
     def explained(self) -> bool:
-        """Whether something, be it the pinned preparation, reproduces the answers."""
+        """Whether something, be it the pinned preparation, reproduces the answers, nearly at least."""
         return self.level != "unexplained"
 
     @property
     def variants(self) -> Names:
         """The cause: empty where nothing differs, or nothing explains it."""
-        return self.best.names if self.level in ("reproduced", "nearly") else ()
+        return () if self.level == "unexplained" else self.best.names
 
     @property
     def margin(self) -> float | None:
@@ -160,7 +164,7 @@ def conclude(evidence: Evidence, *, nearly: bool = True) -> Reproduction:
     ]
     runner_up = others[0] if others else None
     level = _level(theirs, first, others, nearly=nearly)
-    if level in ("reproduced", "nearly") and not best.names:
+    if level == "reproduced" and not best.names:
         level = "same"
     return Reproduction(
         level=level,

@@ -235,7 +235,7 @@ def tell_it(
     told = Diagnosis(
         bundle_id=instruments.bundle.id,
         same=found.level == "same",
-        explained=found.level in ("reproduced", "nearly"),
+        explained=bool(found.variants),
         sentence=page.sentence,
         cause=Cause(
             variants=found.variants,
@@ -281,6 +281,11 @@ def sentence_of(searched: Searched, classes: Sequence[str]) -> str:
             "Not explained: nothing that was tried reproduces these predictions. The closest, "
             f"{_named(found.best.names)}, fits {fits} rows. It may be another model, other weights, other files, or a "
             "preparation that is in no catalogue."
+        )
+    if not found.variants:
+        return (
+            f"Nearly the bundle's own: half of the undecided rows agree within {found.best.median:.2g}, not exactly, and no "
+            "mistake that was tried comes nearer. Another machine, another version of a library or another precision."
         )
     causes = " and ".join(_clause(name, searched.by_name, classes) for name in found.best.names)
     said = f"{causes[:1].upper()}{causes[1:]} ({', '.join(found.best.names)}): "

@@ -20,9 +20,11 @@ from tasks.variants import NotShown, Replay, Variant, applied, catalogue
 
 FEW, FEW_LABELS = 64, 160  # images on which every single variant is tried
 _SURVIVORS: Final = 8
-_BEAM: Final = 16  # singles that are combined with every other
-_RUNGS: Final = ((3, 160), (10, 32))  # images, and how many pairs stay after them; these then on all of the few
-_RUNGS_LABELS: Final = ((16, 160), (48, 32))  # a label says less
+# Images, and how many pairs stay after them; these are then tried on all of the few. Two undecided images are enough for a
+# first cut, because the right pair fits them exactly. A label says less: more images, and only pairs with a good single.
+_RUNGS: Final = ((2, 64), (8, 16))
+_RUNGS_LABELS: Final = ((16, 64), (48, 16))
+_BEAM_LABELS: Final = 8
 _IN_ORDER: Final = 512  # images of a variant whose answers depend on the others of a batch
 
 
@@ -64,7 +66,8 @@ def search(replay: Replay, theirs: Answers, classes: Sequence[str]) -> Searched:
     found = conclude(evidence + behind, nearly=False)
     if found.explained:
         return settle(found)
-    ranked = [one.names[0] for one in conclude(evidence, nearly=False).ranking if one.names]
+    by_score = sorted((one for one in evidence.candidates if one.names), key=lambda one: one.score)
+    ranked = [one.names[0] for one in by_score if evidence.shown(one.names)]
     both, pairs = _pairs(replay, some, few, by_name, ranked)
     found = _on_all(replay, theirs, pinned, by_name, few, evidence + both)
     return settle(found or conclude(evidence + behind + both))
@@ -136,16 +139,16 @@ def _on_all(
 def _pairs(
     replay: Replay, some: Answers, few: NDArray[np.intp], by_name: dict[str, Variant], ranked: Sequence[str]
 ) -> tuple[Evidence, int]:
-    """Pairs that hold one of the best singles, halved by what they reproduce of more and more images."""
+    """All pairs of what these files show, fewer and fewer on more and more images."""
     usable = [by_name[name] for name in ranked if by_name[name].stage != "model"]
-    best = {variant.name for variant in usable[:_BEAM]}
+    best = {variant.name for variant in (usable[:_BEAM_LABELS] if some.kind == "labels" else usable)}
     pairs = [
         (one, other)
         for one, other in combinations(usable, 2)
         if one.name in best and applied(replay.pinned, [one, other]) is not None
     ]
     tried = len(pairs)
-    order = _most_telling(some)
+    order = np.argsort(~undecided(some), kind="stable")
     evidence = Evidence(some, (), {})
     rungs = _RUNGS_LABELS if some.kind == "labels" else _RUNGS
     for images, stay in (*rungs, (len(few), len(pairs))):
@@ -156,11 +159,6 @@ def _pairs(
         ranking = sorted(range(len(pairs)), key=lambda place: evidence.candidates[place].score)
         pairs = [pairs[place] for place in ranking[:stay]]
     return evidence, tried
-
-
-def _most_telling(some: Answers) -> NDArray[np.intp]:
-    """Rows, those first of which the model was not certain."""
-    return np.argsort(~undecided(some), kind="stable")
 
 
 def _named(pair: tuple[Variant, Variant]) -> Names:
