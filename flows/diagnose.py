@@ -17,7 +17,7 @@ from darkroom.errors import WrongUse
 from expectations.answers import Answers, distances
 from expectations.output_words import words_for
 from expectations.reproduction import Candidate
-from flows.looking import Instruments, prove
+from flows.looking import ProvedModel, prove_model
 from flows.searching import Searched, search
 from flows.staging_calls import StageDifference, call_on, compare_stages
 from tasks.photos import Photos, photos_in
@@ -143,23 +143,23 @@ def diagnose(
             "There is nothing to diagnose." if call is None else "A file and a function cannot both be diagnosed.",
             expected="either --predictions FILE or --call module:function",
         )
-    instruments = prove(bundle)
+    model = prove_model(bundle)
     if predictions is not None:
-        given = read(instruments, images, predictions)
+        given = read(model, images, predictions)
     else:
-        given = call_theirs(instruments, images, str(call), samples, seconds)
-    replay = Replay(instruments.engine, Photos(images, given.paths), instruments.bundle.preprocessing)
-    searched = explain(instruments, replay, given)
-    page = draw(instruments, replay, given, searched)
-    told = tell_it(instruments, given, searched, page, started, out or Path(f"diagnosis-{instruments.bundle.id}"))
+        given = call_theirs(model, images, str(call), samples, seconds)
+    replay = Replay(model.engine, Photos(images, given.paths), model.bundle.preprocessing)
+    searched = explain(model, replay, given)
+    page = draw(model, replay, given, searched)
+    told = tell_it(model, given, searched, page, started, out or Path(f"diagnosis-{model.bundle.id}"))
     report_diagnosis(page)
     return told
 
 
 @task(name="read the predictions", cache_policy=NO_CACHE)
-def read(instruments: Instruments, images: Path, file: Path) -> Given:
+def read(model: ProvedModel, images: Path, file: Path) -> Given:
     """Their file against the photos of the folder; of very many an even sample."""
-    theirs = read_predictions(file, instruments.bundle.classes, photos_in(images))
+    theirs = read_predictions(file, model.bundle.classes, photos_in(images))
     findings = theirs.findings
     rows = np.arange(len(theirs))
     if len(theirs) > _MOST:
@@ -169,7 +169,7 @@ def read(instruments: Instruments, images: Path, file: Path) -> Given:
 
 
 @task(name="call their function", cache_policy=NO_CACHE)
-def call_theirs(instruments: Instruments, images: Path, target: str, samples: int, seconds: float) -> Given:
+def call_theirs(model: ProvedModel, images: Path, target: str, samples: int, seconds: float) -> Given:
     """Their function on an even sample of the photos, stage by stage against the bundle's own."""
     photos = photos_in(images)
     if not photos:
@@ -177,14 +177,14 @@ def call_theirs(instruments: Instruments, images: Path, target: str, samples: in
     rows = np.unique(np.linspace(0, len(photos) - 1, min(samples, len(photos))).round().astype(int))
     sample = [photos[row] for row in rows]
     called = call_on(target, images, sample, seconds)
-    compared = compare_stages(called, images, sample, instruments)
+    compared = compare_stages(called, images, sample, model)
     return Given(compared.paths, compared.answers, compared.findings, compared.stages)
 
 
 @task(name="explain", cache_policy=NO_CACHE)
-def explain(instruments: Instruments, replay: Replay, given: Given) -> Searched:
+def explain(model: ProvedModel, replay: Replay, given: Given) -> Searched:
     """Every variant, mistakes behind the model, pairs."""
-    searched = search(replay, given.answers, instruments.bundle.classes)
+    searched = search(replay, given.answers, model.bundle.classes)
     get_run_logger().info(f"{searched.found.level}: {', '.join(searched.found.variants) or 'no variant'}")
     return searched
 
@@ -194,10 +194,10 @@ def answers_of(theirs: Predictions) -> Answers:
     return Answers(theirs.kind, theirs.probabilities, theirs.predicted, theirs.confidence, theirs.rounding)
 
 
-def draw(instruments: Instruments, replay: Replay, given: Given, searched: Searched) -> DiagnosisPage:
+def draw(model: ProvedModel, replay: Replay, given: Given, searched: Searched) -> DiagnosisPage:
     """What the page shows."""
     found = searched.found
-    bundle = instruments.bundle
+    bundle = model.bundle
     differs = found.level != "same"
     facts = [
         ("Images", f"{found.rows:,}, {found.undecided:,} of them undecided (certain answers tell little)"),
@@ -222,18 +222,18 @@ def draw(instruments: Instruments, replay: Replay, given: Given, searched: Searc
         not_replayed=list(searched.not_replayed.items()),
         findings=given.findings,
         stages=[(one.stage, one.verdict, one.difference) for one in given.stages],
-        images=_images(instruments, replay, given, searched) if differs else (),
+        images=_images(model, replay, given, searched) if differs else (),
     )
 
 
 @task(name="write the diagnosis", cache_policy=NO_CACHE)
 def tell_it(
-    instruments: Instruments, given: Given, searched: Searched, page: DiagnosisPage, started: float, out: Path
+    model: ProvedModel, given: Given, searched: Searched, page: DiagnosisPage, started: float, out: Path
 ) -> Diagnosis:
     """The page and diagnosis.json, and the same as a value."""
     found = searched.found
     told = Diagnosis(
-        bundle_id=instruments.bundle.id,
+        bundle_id=model.bundle.id,
         same=found.level == "same",
         explained=bool(found.variants),
         sentence=page.sentence,
@@ -284,8 +284,8 @@ def sentence_of(searched: Searched, classes: Sequence[str]) -> str:
         )
     if not found.variants:
         return (
-            f"Nearly the bundle's own: half of the undecided rows agree within {found.best.median:.2g}, not exactly, and no "
-            "mistake that was tried comes nearer. Another machine, another version of a library or another precision."
+            f"Nearly the bundle's own: half of the undecided rows agree within {found.best.median:.2g}, not exactly, "
+            "and no mistake that was tried comes nearer. Another machine, version of a library or precision."
         )
     causes = " and ".join(_clause(name, searched.by_name, classes) for name in found.best.names)
     said = f"{causes[:1].upper()}{causes[1:]} ({', '.join(found.best.names)}): "
@@ -328,9 +328,9 @@ def _prepared(searched: Searched) -> bool:
     return found.level == "unexplained" or any(variant.stage != "model" for variant in named)
 
 
-def _images(instruments: Instruments, replay: Replay, given: Given, searched: Searched) -> tuple[ImageShown, ...]:
+def _images(model: ProvedModel, replay: Replay, given: Given, searched: Searched) -> tuple[ImageShown, ...]:
     """The images of which theirs and the bundle's answer differ most."""
-    bundle = instruments.bundle
+    bundle = model.bundle
     ours = replay.probabilities(bundle.preprocessing)
     far = np.where(np.isfinite(ours).all(axis=1), distances(given.answers, ours), -1.0)
     rows = [int(row) for row in np.argsort(-far, kind="stable")[:_SHOWN] if far[row] > given.answers.tolerance]

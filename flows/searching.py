@@ -20,8 +20,8 @@ from tasks.variants import NotShown, Replay, Variant, applied, catalogue
 
 FEW, FEW_LABELS = 64, 160  # images on which every single variant is tried
 _SURVIVORS: Final = 8
-# Images, and how many pairs stay after them; these are then tried on all of the few. Two undecided images are enough for a
-# first cut, because the right pair fits them exactly. A label says less: more images, and only pairs with a good single.
+# Images, and how many pairs stay after them; these are then tried on all of the few. Two undecided images are enough
+# for a first cut, because the right pair fits them exactly. A label says less: more images, and good singles only.
 _RUNGS: Final = ((2, 64), (8, 16))
 _RUNGS_LABELS: Final = ((16, 64), (48, 16))
 _BEAM_LABELS: Final = 8

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from darkroom.errors import WrongUse
 from expectations.answers import SAME, Answers
-from flows.looking import Instruments
+from flows.looking import ProvedModel
 from tasks.calling import Called, Returned, call
 from tasks.preprocessing import ImageRefused, Prepared, prepare, to_resized, to_tensor
 
@@ -45,7 +45,7 @@ def call_on(target: str, folder: Path, sample: Sequence[str], seconds: float) ->
     return call(target, [folder / path for path in sample], seconds=seconds)
 
 
-def compare_stages(called: Called, folder: Path, sample: Sequence[str], instruments: Instruments) -> Compared:
+def compare_stages(called: Called, folder: Path, sample: Sequence[str], model: ProvedModel) -> Compared:
     """Which stage first differs, by how much; and the predictions that their outputs stand for.
 
     What the function returns is told by its shape: (k,) are probabilities, (h, w, 3) of the model's size a tensor, or
@@ -53,7 +53,7 @@ def compare_stages(called: Called, folder: Path, sample: Sequence[str], instrume
 
     Raises: WrongUse where nothing of it is one of these, or no sample can be compared.
     """
-    bundle, engine = instruments.bundle, instruments.engine
+    bundle, engine = model.bundle, model.engine
     findings = [f"The function was given {called.way}."]
     found: dict[str, list[tuple[NDArray[Any], Prepared]]] = {}
     shares: list[NDArray[np.float64]] = []
@@ -62,12 +62,12 @@ def compare_stages(called: Called, folder: Path, sample: Sequence[str], instrume
     paths: list[str] = []
     lost = 0
     for path, one in zip(sample, called.returned, strict=True):
-        ours = _prepared(folder / path, instruments)
+        ours = _prepared(folder / path, model)
         if one.error is not None or ours is None:
             lost += 1
             continue
-        stages = _told_apart(one, ours, instruments)
-        answer = _answer(one, stages, instruments)
+        stages = _told_apart(one, ours, model)
+        answer = _answer(one, stages, model)
         if answer is None:
             shapes = ", ".join(f"{array.dtype} {array.shape}" for array in one.arrays.values()) or repr(one.label)
             raise WrongUse(
@@ -89,7 +89,7 @@ def compare_stages(called: Called, folder: Path, sample: Sequence[str], instrume
         findings.append(f"{lost:,} of {len(sample):,} files could not be compared, such as: {first}")
     if not paths:
         raise WrongUse("No file could be compared.", found=findings[-1])
-    pinned = _pinned_probabilities(found, instruments) if "probabilities" in found else None
+    pinned = _pinned_probabilities(found, model) if "probabilities" in found else None
     differences = [_difference(stage, found[stage], pinned) for stage in _STAGES if stage in found]
     first_off = next((one for one in differences if not one.equal), None)
     findings.append(
@@ -110,16 +110,16 @@ def _answers(shares: list[NDArray[np.float64]], labels: list[int], confidences: 
     return Answers("labels", None, predicted, None)
 
 
-def _prepared(file: Path, instruments: Instruments) -> Prepared | None:
+def _prepared(file: Path, model: ProvedModel) -> Prepared | None:
     try:
-        return prepare(file.read_bytes(), instruments.bundle.preprocessing)
+        return prepare(file.read_bytes(), model.bundle.preprocessing)
     except (ImageRefused, OSError):
         return None
 
 
-def _told_apart(one: Returned, ours: Prepared, instruments: Instruments) -> dict[str, NDArray[Any]]:
+def _told_apart(one: Returned, ours: Prepared, model: ProvedModel) -> dict[str, NDArray[Any]]:
     """The stage that each returned array is, by its shape and values."""
-    shape, k = instruments.engine.input_shape, len(instruments.bundle.classes)
+    shape, k = model.engine.input_shape, len(model.bundle.classes)
     stages: dict[str, NDArray[Any]] = {}
     for array in one.arrays.values():
         plain = array[0] if array.ndim in (2, 4) and len(array) == 1 else array
@@ -137,11 +137,9 @@ def _told_apart(one: Returned, ours: Prepared, instruments: Instruments) -> dict
     return stages
 
 
-def _answer(
-    one: Returned, stages: dict[str, NDArray[Any]], instruments: Instruments
-) -> NDArray[np.float64] | int | None:
+def _answer(one: Returned, stages: dict[str, NDArray[Any]], model: ProvedModel) -> NDArray[np.float64] | int | None:
     """Probabilities, or a class position: what their output comes to, through the bundle's model where earlier."""
-    classes, pinned = instruments.bundle.classes, instruments.bundle.preprocessing
+    classes, pinned = model.bundle.classes, model.bundle.preprocessing
     if "probabilities" in stages:
         values = np.asarray(stages["probabilities"], np.float64)
         if one.names and set(one.names) == set(classes):
@@ -158,14 +156,14 @@ def _answer(
         return classes.index(one.label)
     else:
         return None
-    return np.asarray(instruments.engine.run(tensor[None]).probabilities[0], np.float64)
+    return np.asarray(model.engine.run(tensor[None]).probabilities[0], np.float64)
 
 
 def _pinned_probabilities(
-    found: dict[str, list[tuple[NDArray[Any], Prepared]]], instruments: Instruments
+    found: dict[str, list[tuple[NDArray[Any], Prepared]]], model: ProvedModel
 ) -> NDArray[np.float32]:
     tensors = np.stack([ours.tensor for _, ours in found["probabilities"]])
-    return instruments.engine.run(tensors).probabilities
+    return model.engine.run(tensors).probabilities
 
 
 def _difference(
