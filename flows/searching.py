@@ -95,6 +95,8 @@ def _singles(
     """Every variant on a few images; those of the model on all, in their order: a batch's statistics depend on it."""
     changed = [(variant, applied(replay.pinned, [variant])) for variant in variants if variant.stage != "model"]
     prepared = [(variant, made) for variant, made in changed if made is not None]
+    # Of two that these files cannot tell apart the one that changes less comes first: EXIF applied, before OpenCV.
+    prepared.sort(key=lambda one: len(replay.pinned.differences(one[1])))
     answers = [replay.all_probabilities([made for _, made in prepared], few.tolist(), tell)]
     names: list[Names] = [(variant.name,) for variant, _ in prepared]
     not_replayed: dict[str, str] = {}

@@ -121,8 +121,8 @@ def test_predictions_of_something_else_are_not_explained(
     predicted: Callable[..., Path], tiny_bundle: Bundle, tiny_photos: Path, tmp_path: Path
 ) -> None:
     def noise(frame: pd.DataFrame) -> pd.DataFrame:
-        frame.iloc[:, 1:] = np.random.default_rng(0).dirichlet(np.ones(4), len(frame))
-        return frame
+        shares = np.random.default_rng(0).dirichlet(np.ones(4), len(frame))
+        return frame.assign(**dict(zip(tiny_bundle.classes, shares.T, strict=True)))
 
     told = run(tiny_bundle, tiny_photos, tmp_path, predictions=predicted({}, noise))
     assert (told.same, told.explained, told.cause.variants) == (False, False, ())
