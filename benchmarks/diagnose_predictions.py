@@ -1,4 +1,4 @@
-"""What `darkroom diagnose` names: the mistakes of a real user's model, every variant, pairs, labels, and nothing at all.
+"""What `darkroom diagnose` names: mistakes of a real user's model, every variant, pairs, labels, and nothing at all.
 
 Real photos and weights: DARKROOM_DATA. The trashnet bundle is trained once a process, with the recipe of the night.
 """

@@ -287,7 +287,7 @@ def sentence_of(searched: Searched, classes: Sequence[str]) -> str:
             f"Nearly the bundle's own: half of the undecided rows agree within {found.best.median:.2g}, not exactly, "
             "and no mistake that was tried comes nearer. Another machine, version of a library or precision."
         )
-    causes = " and ".join(_clause(name, searched.by_name, classes) for name in found.best.names)
+    causes = _clauses(found.best.names, searched.by_name, classes)
     said = f"{causes[:1].upper()}{causes[1:]} ({', '.join(found.best.names)}): "
     if found.level == "nearly":
         return (
@@ -300,14 +300,14 @@ def sentence_of(searched: Searched, classes: Sequence[str]) -> str:
     return said + f"that reproduces {fits} rows{before}.{alike}"
 
 
-def _clause(name: str, by_name: dict[str, Variant], classes: Sequence[str]) -> str:
-    words = words_for(name, classes)
-    if words is not None:
-        return words.what
-    variant = by_name[name]
-    if variant.stage == "model":
-        return f"the model ran {variant.what}"
-    return f"their images were {variant.what}"
+def _clauses(names: Sequence[str], by_name: dict[str, Variant], classes: Sequence[str]) -> str:
+    """What happened to the images, in the model and behind it."""
+    variants = [by_name[name] for name in names if name in by_name]
+    images = " and ".join(variant.what for variant in variants if variant.stage != "model")
+    parts = [f"their images were {images}"] if images else []
+    parts += [f"the model ran {variant.what}" for variant in variants if variant.stage == "model"]
+    parts += [words.what for name in names if (words := words_for(name, classes)) is not None]
+    return " and ".join(parts)
 
 
 def _mends(searched: Searched, classes: Sequence[str]) -> tuple[str, ...]:
