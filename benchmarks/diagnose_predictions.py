@@ -291,25 +291,28 @@ def _setting(bundle: Any, folder: Path, paths: tuple[str, ...]) -> Setting:
 class _LegacyEngine:
     """The user's HDF5 model on tf_keras, until it is adopted."""
 
-    model: Any
+    forward: Any
     name: str = "tf_keras"
     input_shape: tuple[int, int, int] = (224, 224, 3)
 
     def run(self, tensors: NDArray[np.float32]) -> Outputs:
-        parts = [np.asarray(self.model(tensors[at : at + 32], training=False)) for at in range(0, len(tensors), 32)]
+        parts = [np.asarray(self.forward(tensors[at : at + 32])) for at in range(0, len(tensors), 32)]
         shares = np.concatenate(parts).astype(np.float32)
         return Outputs(probabilities=shares, embedding=shares)
 
 
 @cache
 def _waste() -> tuple[Engine, tuple[str, ...], Preprocessing]:
+    import tensorflow as tf
     import tf_keras
 
     folder = data() / "adopt" / "waste"
     lines = (folder / "labels.txt").read_text().splitlines()
     classes = tuple(line.split(" ", 1)[1].strip() for line in lines if line.strip())
     model = tf_keras.models.load_model(folder / "keras_model.h5", compile=False)
-    return _LegacyEngine(model), classes, preset("teachable_machine", size=(224, 224))
+    shape = tf.TensorSpec((None, 224, 224, 3), tf.float32)
+    forward = tf.function(lambda tensors: model(tensors, training=False), input_signature=[shape])
+    return _LegacyEngine(forward), classes, preset("teachable_machine", size=(224, 224))
 
 
 def _table(file: Path) -> tuple[list[str], NDArray[np.float64]]:

@@ -241,6 +241,11 @@ def diagnose(
     as_json: AsJson = False,
 ) -> int:
     """Say which mistake makes predictions that were made elsewhere differ from the bundle's; 1 where they differ."""
+    if (predictions is None) == (call is None):
+        raise WrongUse(
+            "There is nothing to diagnose." if call is None else "A file and a function cannot both be diagnosed.",
+            expected="either --predictions FILE or --call module:function",
+        )
     from darkroom.orchestrator import api
 
     with api(), _progress(as_json):
