@@ -25,6 +25,8 @@ SHOWN: Final = 1e-3
 # Shares of rows within the tolerance: of all, and of those that the model was not certain of.
 _ALL, _UNDECIDED = 0.95, 0.90
 _LABELS: Final = 0.99  # another model as good as this one agrees on nine labels in ten
+# Some variant explains all of ten or twenty labels of another model in a fifth to a half of the draws; of fifty, none.
+_FEWEST_LABELS, _FEWEST_FLIPS = 40, 3
 _FLOOR: Final = 1e-5  # closer than this is as close as can be
 # `nearly`: half of the undecided rows within this, nine in ten within five times it, and every other variant
 # that these files can show at least so many times as far in the geometric mean.
@@ -205,7 +207,7 @@ def _candidate(
 
 def _level(theirs: Answers, best: Candidate, others: Sequence[Candidate], *, nearly: bool) -> Level:
     if theirs.kind == "labels":
-        return "reproduced" if best.share >= _LABELS else "unexplained"
+        return "reproduced" if best.share >= _LABELS and _labels_suffice(best, others) else "unexplained"
     if best.share >= _ALL and best.share_undecided >= _UNDECIDED:
         return "reproduced"
     if nearly and best.median <= _NEAR and best.p95 <= 5 * _NEAR:
@@ -213,3 +215,12 @@ def _level(theirs: Answers, best: Candidate, others: Sequence[Candidate], *, nea
         if apart >= np.log(_APART):
             return "nearly"
     return "unexplained"
+
+
+def _labels_suffice(best: Candidate, others: Sequence[Candidate]) -> bool:
+    """Whether so many labels speak against the pinned preparation that one explanation of all is no luck."""
+    pinned = next((one for one in others if not one.names), None)
+    if not best.names or pinned is None:
+        return True
+    flips = round((1 - pinned.share) * pinned.rows)
+    return best.rows >= _FEWEST_LABELS and flips >= _FEWEST_FLIPS * len(best.names)

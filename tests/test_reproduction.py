@@ -80,6 +80,18 @@ def test_labels_name_the_variant_that_no_label_contradicts() -> None:
     assert (found.level, found.variants, found.best.share) == ("reproduced", NAMES[1], 1.0)
 
 
+def test_a_few_labels_name_no_cause_because_luck_could_explain_them() -> None:
+    ours = replays(300)
+    assert explain(labels(ours[3][:20]), ours[:, :20]).level == "unexplained"
+    assert explain(labels(ours[3][:60]), ours[:, :60]).variants == NAMES[3]
+    one_flip = ours[0].argmax(axis=1)
+    row = int(np.flatnonzero(one_flip != ours[3].argmax(axis=1))[0])
+    one_flip[row] = ours[3][row].argmax()
+    ours[3] = ours[0]
+    ours[3][row] = np.eye(K)[one_flip[row]]
+    assert explain(Answers("labels", None, one_flip, None), ours).variants == ()
+
+
 @pytest.mark.parametrize("made", [probabilities, top_1, labels])
 def test_the_pinned_preparation_is_no_difference_and_what_cannot_be_shown_is_listed(
     made: Callable[[np.ndarray], Answers],
