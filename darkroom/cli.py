@@ -289,6 +289,49 @@ def audit(
 
 @app.command()
 @_says
+def diagnose(
+    bundle: Annotated[Path, typer.Option(help="A bundle, or models/NAME for the version in use.")],
+    images: Annotated[Path, typer.Option(help="The folder that the predictions were made on.")],
+    predictions: Annotated[
+        Path | None, typer.Option(help="Predictions made elsewhere: CSV, Parquet, JSON or JSON lines.")
+    ] = None,
+    call: Annotated[
+        str | None, typer.Option(help="Instead: module:function, your own predict or preprocess function.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Images that the function is called on.")] = 32,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time limit of the function.")] = 120.0,
+    out: Annotated[Path | None, typer.Option(help="Where the page goes. Empty: diagnosis-<bundle id>.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Say which mistake makes predictions that were made elsewhere differ from the bundle's; 1 where they differ."""
+    if (predictions is None) == (call is None):
+        raise WrongUse(
+            "There is nothing to diagnose." if call is None else "A file and a function cannot both be diagnosed.",
+            expected="either --predictions FILE or --call module:function",
+        )
+    from darkroom.orchestrator import api
+
+    with api(), _progress(as_json):
+        from flows.diagnose import diagnose as diagnose_flow
+
+        told = diagnose_flow(
+            bundle=bundle,
+            images=images,
+            predictions=predictions,
+            call=call,
+            samples=samples,
+            seconds=seconds,
+            out=out,
+        )
+    if as_json:
+        _print_json(told.model_dump(mode="json"))
+    else:
+        typer.echo(told.as_text())
+    return 0 if told.same else 1
+
+
+@app.command()
+@_says
 def score(
     bundle: BundlePath,
     inbox: Annotated[str, typer.Argument(help="Folder of new images; may hold {night:%Y-%m-%d}.")],

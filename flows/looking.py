@@ -52,6 +52,15 @@ class Proof(BaseModel):
 
 
 @dataclass(frozen=True)
+class ProvedModel:
+    """A bundle, proved in this process, and its engine: enough to predict, not to judge."""
+
+    bundle: Bundle
+    engine: Engine
+    proof: Proof
+
+
+@dataclass(frozen=True)
 class Instruments:
     """What it takes to look at images: a bundle, proved in this process, its engine, and what it knows of normal."""
 
@@ -74,8 +83,8 @@ class Looked:
 _proved: dict[str, Instruments] = {}
 
 
-def prove(path: Path) -> Instruments:
-    """Open a bundle and replay its goldens, whatever was proved before: what comes back may score.
+def prove_model(path: Path) -> ProvedModel:
+    """Open a bundle and replay its goldens: what comes back predicts as it did when it was sealed.
 
     Raises: BundleUnreadable, BundleTampered, GoldenMismatch.
     """
@@ -92,9 +101,19 @@ def prove(path: Path) -> Instruments:
         engine=engine.name,
         seconds=replay.seconds,
     )
-    instruments = Instruments(bundle, engine, Knowledge.from_files(bundle.read_bytes), proof)
+    return ProvedModel(bundle, engine, proof)
+
+
+def prove(path: Path) -> Instruments:
+    """Open a bundle and replay its goldens, whatever was proved before: what comes back may score.
+
+    Raises: BundleUnreadable, BundleTampered, GoldenMismatch.
+    """
+    model = prove_model(path)
+    knowledge = Knowledge.from_files(model.bundle.read_bytes)
+    instruments = Instruments(model.bundle, model.engine, knowledge, model.proof)
     _proved.clear()
-    _proved[str(bundle.path)] = instruments
+    _proved[str(model.bundle.path)] = instruments
     return instruments
 
 

@@ -12,7 +12,20 @@ import pytest
 from darkroom import __version__, demo_world
 from tasks.bundle import Bundle
 
-COMMANDS = ("demo", "train", "audit", "verify", "score", "held", "release", "discard", "predict", "promote", "serve")
+COMMANDS = (
+    "demo",
+    "train",
+    "audit",
+    "diagnose",
+    "verify",
+    "score",
+    "held",
+    "release",
+    "discard",
+    "predict",
+    "promote",
+    "serve",
+)
 HEAVY = ("tensorflow", "keras", "prefect", "pandas", "pyarrow", "great_expectations", "scipy", "numpy")
 
 
@@ -58,6 +71,13 @@ def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
         pytest.param(["train", ".", "--recipe", "no.json"], 2, "The recipe cannot be read", id="no recipe"),
         pytest.param(["audit", "nowhere", "--data", "."], 3, "There is no bundle", id="nothing to audit"),
         pytest.param(["audit", "nowhere"], 2, "--data", id="audit of no photos"),
+        pytest.param(
+            ["diagnose", "--bundle", "nowhere", "--images", ".", "--predictions", "x.csv"],
+            3,
+            "There is no bundle",
+            id="nothing to diagnose against",
+        ),
+        pytest.param(["diagnose", "--bundle", "m", "--images", "."], 2, "nothing to diagnose", id="no predictions"),
         pytest.param(["verify", "nowhere"], 3, "There is no bundle", id="nothing to verify"),
         pytest.param(["release", "some-run", "--results", "."], 2, "No run with this id", id="nothing to release"),
         pytest.param(["discard", "../..", "--results", "."], 2, "No run with this id", id="no way out"),

@@ -1,0 +1,390 @@
+"""Diagnose: which mistake makes the predictions that somebody else got, from their file or from their own function."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict
+
+from darkroom.errors import WrongUse
+from expectations.answers import Answers, distances
+from expectations.output_words import words_for
+from expectations.reproduction import Candidate
+from flows.looking import ProvedModel, prove_model
+from flows.searching import Searched, search
+from flows.staging_calls import StageDifference, call_on, compare_stages
+from tasks.photos import Photos, photos_in
+from tasks.predictions_file import Predictions, read_predictions
+from tasks.report.diagnosis_page import DiagnosisPage, ImageShown, as_seen, diagnosis_markdown, write_diagnosis
+from tasks.report.fixes import fixes
+from tasks.variants import Replay, Variant, applied
+
+_MOST = 2000  # images; more say nothing new
+_SHOWN = 8
+_RANKED = 15
+_VERDICTS = {
+    "same": "no difference",
+    "reproduced": "explained",
+    "nearly": "nearly explained",
+    "unexplained": "not explained",
+}
+
+
+class Explanation(BaseModel):
+    """One explanation: `knob=value` of each variant (none: the pinned preparation) and how well it fits."""
+
+    model_config = ConfigDict(frozen=True)
+
+    variants: tuple[str, ...]
+    share_reproduced: float
+    median_difference: float
+    worst_difference: float
+
+
+class Cause(BaseModel):
+    """The cause. `variants` is empty where nothing differs and where nothing that was tried explains it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    variants: tuple[str, ...]
+    level: str
+    alike: tuple[tuple[str, ...], ...]
+    share_reproduced: float
+
+
+class Fixed(BaseModel):
+    """Lines for one library; `differs` says where they are not bit for bit."""
+
+    model_config = ConfigDict(frozen=True)
+
+    library: str
+    code: str
+    differs: str
+
+
+class Diagnosis(BaseModel):
+    """What came of a diagnosis. `same`: there is no difference to explain; `explained`: a difference, and its cause."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bundle_id: str
+    same: bool
+    explained: bool
+    sentence: str
+    cause: Cause
+    closest: Explanation
+    runner_up: Explanation | None
+    margin: float | None
+    images: int
+    undecided_images: int
+    tolerance: float
+    not_shown: tuple[str, ...]
+    not_replayed: dict[str, str]
+    findings: tuple[str, ...]
+    stages: tuple[dict[str, str], ...]
+    mends: tuple[str, ...]
+    fixes: tuple[Fixed, ...]
+    tried: dict[str, int]
+    page: str
+    seconds: float
+
+    def as_text(self) -> str:
+        """For a person."""
+        told = "".join(f"  {one}\n" for one in (*_stage_lines(self.stages), *self.mends, *self.findings))
+        code = ""
+        if self.fixes:
+            lines = "\n".join(f"    {line}" for line in self.fixes[0].code.splitlines())
+            code = f"\nThe pinned preparation, {self.fixes[0].library} (others on the page):\n{lines}\n"
+        return f"{self.sentence}\n\n{told}{code}\nPage  {self.page}"
+
+
+@dataclass(frozen=True)
+class Given:
+    """Answers that were made elsewhere, about photos of a folder, in their order."""
+
+    paths: tuple[str, ...]
+    answers: Answers
+    findings: tuple[str, ...]
+    stages: tuple[StageDifference, ...] = ()
+
+
+@flow(name="diagnose", flow_run_name="diagnose against {bundle}")
+def diagnose(
+    bundle: Path,
+    images: Path,
+    predictions: Path | None = None,
+    call: str | None = None,
+    samples: int = 32,
+    seconds: float = 120.0,
+    out: Path | None = None,
+) -> Diagnosis:
+    """Say which mistake, or which two, make the predictions that somebody got elsewhere; or that none does.
+
+    Args:
+        bundle: A bundle, or models/NAME for the version in use.
+        images: The folder that the predictions were made on.
+        predictions: Their file: CSV, Parquet, JSON or JSON lines, with a column `path`.
+        call: Instead of a file: module:function, their own predict or preprocess function.
+        samples: Images that the function is called on.
+        seconds: Time limit of the function.
+        out: Where diagnosis.html and diagnosis.json go. Empty: a folder diagnosis-<bundle id>.
+
+    """
+    started = time.perf_counter()
+    if (predictions is None) == (call is None):
+        raise WrongUse(
+            "There is nothing to diagnose." if call is None else "A file and a function cannot both be diagnosed.",
+            expected="either --predictions FILE or --call module:function",
+        )
+    model = prove_model(bundle)
+    if predictions is not None:
+        given = read(model, images, predictions)
+    else:
+        given = call_theirs(model, images, str(call), samples, seconds)
+    replay = Replay(model.engine, Photos(images, given.paths), model.bundle.preprocessing)
+    searched = explain(model, replay, given)
+    page = draw(model, replay, given, searched)
+    told = tell_it(model, given, searched, page, started, out or Path(f"diagnosis-{model.bundle.id}"))
+    report_diagnosis(page)
+    return told
+
+
+@task(name="read the predictions", cache_policy=NO_CACHE)
+def read(model: ProvedModel, images: Path, file: Path) -> Given:
+    """Their file against the photos of the folder; of very many an even sample."""
+    theirs = read_predictions(file, model.bundle.classes, photos_in(images))
+    findings = theirs.findings
+    rows = np.arange(len(theirs))
+    if len(theirs) > _MOST:
+        rows = np.unique(np.linspace(0, len(theirs) - 1, _MOST).round().astype(int))
+        findings += (f"Of {len(theirs):,} rows {len(rows):,} were looked at, evenly spread.",)
+    return Given(tuple(theirs.paths[row] for row in rows), answers_of(theirs).rows(rows), findings)
+
+
+@task(name="call their function", cache_policy=NO_CACHE)
+def call_theirs(model: ProvedModel, images: Path, target: str, samples: int, seconds: float) -> Given:
+    """Their function on an even sample of the photos, stage by stage against the bundle's own."""
+    photos = photos_in(images)
+    if not photos:
+        raise WrongUse("There are no images to call the function on.", file=images)
+    rows = np.unique(np.linspace(0, len(photos) - 1, min(samples, len(photos))).round().astype(int))
+    sample = [photos[row] for row in rows]
+    called = call_on(target, images, sample, seconds)
+    compared = compare_stages(called, images, sample, model)
+    return Given(compared.paths, compared.answers, compared.findings, compared.stages)
+
+
+@task(name="explain", cache_policy=NO_CACHE)
+def explain(model: ProvedModel, replay: Replay, given: Given) -> Searched:
+    """Every variant, mistakes behind the model, pairs."""
+    searched = search(replay, given.answers, model.bundle.classes)
+    get_run_logger().info(f"{searched.found.level}: {', '.join(searched.found.variants) or 'no variant'}")
+    return searched
+
+
+def answers_of(theirs: Predictions) -> Answers:
+    """Predictions of a file as expectations know them."""
+    return Answers(theirs.kind, theirs.probabilities, theirs.predicted, theirs.confidence, theirs.rounding)
+
+
+def draw(model: ProvedModel, replay: Replay, given: Given, searched: Searched) -> DiagnosisPage:
+    """What the page shows."""
+    found = searched.found
+    bundle = model.bundle
+    differs = found.level != "same"
+    facts = [
+        ("Images", f"{found.rows:,}, {found.undecided:,} of them undecided (certain answers tell little)"),
+        ("What was given", given.answers.kind),
+        ("Reproduced by the best", f"{found.best.share:.1%} of the rows, within {found.tolerance:.2g}"),
+        ("Undecided rows reproduced", f"{found.best.share_undecided:.1%}"),
+        ("Difference", f"median {found.best.median:.2g}, worst {found.best.worst:.2g}"),
+        ("Runner-up", _runner_up(found.runner_up)),
+        ("Margin", "–" if found.margin is None else f"{100 * found.margin:.1f} points of rows"),
+        ("Tried", f"{searched.singles:,} preparations on {searched.few:,} images, {searched.pairs:,} pairs"),
+    ]
+    return DiagnosisPage(
+        bundle_id=bundle.id,
+        verdict=_VERDICTS[found.level],
+        sentence=sentence_of(searched, bundle.classes),
+        facts=facts,
+        mends=_mends(searched, bundle.classes) if differs else (),
+        fixes=fixes(bundle.preprocessing) if differs and _prepared(searched) else (),
+        ranking=[(_named(one.names), one.share, one.median, one.worst) for one in found.ranking[:_RANKED]],
+        alike=[_named(names) for names in found.alike],
+        not_shown=found.not_shown,
+        not_replayed=list(searched.not_replayed.items()),
+        findings=given.findings,
+        stages=[(one.stage, one.verdict, one.difference) for one in given.stages],
+        images=_images(model, replay, given, searched) if differs else (),
+    )
+
+
+@task(name="write the diagnosis", cache_policy=NO_CACHE)
+def tell_it(
+    model: ProvedModel, given: Given, searched: Searched, page: DiagnosisPage, started: float, out: Path
+) -> Diagnosis:
+    """The page and diagnosis.json, and the same as a value."""
+    found = searched.found
+    told = Diagnosis(
+        bundle_id=model.bundle.id,
+        same=found.level == "same",
+        explained=bool(found.variants),
+        sentence=page.sentence,
+        cause=Cause(
+            variants=found.variants,
+            level=found.level,
+            alike=found.alike if found.explained else (),
+            share_reproduced=found.best.share,
+        ),
+        closest=_explanation(found.best),
+        runner_up=None if found.runner_up is None else _explanation(found.runner_up),
+        margin=found.margin,
+        images=found.rows,
+        undecided_images=found.undecided,
+        tolerance=found.tolerance,
+        not_shown=found.not_shown,
+        not_replayed=searched.not_replayed,
+        findings=given.findings,
+        stages=tuple({"stage": s.stage, "verdict": s.verdict, "difference": s.difference} for s in given.stages),
+        mends=tuple(page.mends),
+        fixes=tuple(Fixed(library=fix.library, code=fix.code, differs=fix.differs) for fix in page.fixes),
+        tried={"preparations": searched.singles, "pairs": searched.pairs, "images": searched.few},
+        page=str(out / "diagnosis.html"),
+        seconds=round(time.perf_counter() - started, 2),
+    )
+    write_diagnosis(out, page, told.model_dump_json(indent=1).encode())
+    return told
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def report_diagnosis(page: DiagnosisPage) -> None:
+    """The diagnosis in the Prefect UI."""
+    create_markdown_artifact(diagnosis_markdown(page), key="diagnosis", description=page.bundle_id)
+
+
+def sentence_of(searched: Searched, classes: Sequence[str]) -> str:
+    """The cause, or that there is none, in one sentence or two."""
+    found = searched.found
+    fits = f"{round(found.best.share * found.best.rows):,} of {found.best.rows:,}"
+    if found.level == "same":
+        said = f"No difference: the bundle's own preparation reproduces {fits} of these predictions."
+        return said if found.undecided else said + " But it was certain of every image, so few mistakes could show."
+    if found.level == "unexplained":
+        return (
+            "Not explained: nothing that was tried reproduces these predictions. The closest, "
+            f"{_named(found.best.names)}, fits {fits} rows. It may be another model, other weights, other files, or a "
+            "preparation that is in no catalogue."
+        )
+    if not found.variants:
+        return (
+            f"Nearly the bundle's own: half of the undecided rows agree within {found.best.median:.2g}, not exactly, "
+            "and no mistake that was tried comes nearer. Another machine, version of a library or precision."
+        )
+    causes = _clauses(found.best.names, searched.by_name, classes)
+    said = f"{causes[:1].upper()}{causes[1:]} ({', '.join(found.best.names)}): "
+    if found.level == "nearly":
+        return (
+            said + f"half of the undecided rows agree within {found.best.median:.2g}, and nothing else comes near; "
+            "not exactly, as with another version of a library or another machine."
+        )
+    pinned = next((one for one in found.ranking if not one.names), None)
+    before = "" if pinned is None else f"; the pinned preparation only {round(pinned.share * pinned.rows):,}"
+    alike = f" These files cannot tell it from {_named(found.alike[0])}." if found.alike else ""
+    return said + f"that reproduces {fits} rows{before}.{alike}"
+
+
+def _clauses(names: Sequence[str], by_name: dict[str, Variant], classes: Sequence[str]) -> str:
+    """What happened to the images, in the model and behind it."""
+    variants = [by_name[name] for name in names if name in by_name]
+    images = " and ".join(variant.what for variant in variants if variant.stage != "model")
+    parts = [f"their images were {images}"] if images else []
+    parts += [f"the model ran {variant.what}" for variant in variants if variant.stage == "model"]
+    parts += [words.what for name in names if (words := words_for(name, classes)) is not None]
+    return " and ".join(parts)
+
+
+def _mends(searched: Searched, classes: Sequence[str]) -> tuple[str, ...]:
+    named = [(name, words_for(name, classes)) for name in searched.found.variants]
+    behind = [f"{name}: {words.mend}" for name, words in named if words is not None]
+    model = [
+        f"{name}: load the bundle's model and call it in inference mode, model(x, training=False), in float32"
+        for name, _ in named
+        if name in searched.by_name and searched.by_name[name].stage == "model"
+    ]
+    return (*behind, *model)
+
+
+def _prepared(searched: Searched) -> bool:
+    """Whether the preparation is, or may be, at fault."""
+    found = searched.found
+    named = [searched.by_name[name] for name in found.variants if name in searched.by_name]
+    return found.level == "unexplained" or any(variant.stage != "model" for variant in named)
+
+
+def _images(model: ProvedModel, replay: Replay, given: Given, searched: Searched) -> tuple[ImageShown, ...]:
+    """The images of which theirs and the bundle's answer differ most."""
+    bundle = model.bundle
+    ours = replay.probabilities(bundle.preprocessing)
+    far = np.where(np.isfinite(ours).all(axis=1), distances(given.answers, ours), -1.0)
+    rows = [int(row) for row in np.argsort(-far, kind="stable")[:_SHOWN] if far[row] > given.answers.tolerance]
+    if not rows:
+        return ()
+    variants = [searched.by_name[name] for name in searched.found.variants if name in searched.by_name]
+    wrong = applied(bundle.preprocessing, [one for one in variants if one.stage != "model"])
+    values = bundle.preprocessing.values
+    pinned = [as_seen(one, values) for one in replay.tensors(bundle.preprocessing, rows)]
+    theirs = [b""] * len(rows)
+    if wrong is not None and wrong != bundle.preprocessing:
+        theirs = [as_seen(one, values) for one in replay.tensors(wrong, rows)]
+    return tuple(
+        ImageShown(
+            path=given.paths[row],
+            ours=_answer(bundle.classes, int(ours[row].argmax()), float(ours[row].max())),
+            theirs=_their_answer(bundle.classes, given.answers, row),
+            moved=f"differs by {far[row]:.3g}",
+            pinned=pinned[place],
+            wrong=theirs[place],
+        )
+        for place, row in enumerate(rows)
+    )
+
+
+def _answer(classes: Sequence[str], predicted: int, confidence: float | None) -> str:
+    return classes[predicted] if confidence is None else f"{classes[predicted]} {confidence:.3f}"
+
+
+def _their_answer(classes: Sequence[str], theirs: Answers, row: int) -> str:
+    confidence: float | None = None
+    if theirs.probabilities is not None:
+        confidence = float(theirs.probabilities[row].max())
+    elif theirs.confidence is not None:
+        confidence = float(theirs.confidence[row])
+    return _answer(classes, int(theirs.predicted[row]), confidence)
+
+
+def _runner_up(one: Candidate | None) -> str:
+    return "–" if one is None else f"{_named(one.names)}, {one.share:.1%} of the rows"
+
+
+def _named(names: Sequence[str]) -> str:
+    return " + ".join(names) or "as pinned"
+
+
+def _explanation(one: Candidate) -> Explanation:
+    return Explanation(
+        variants=one.names,
+        share_reproduced=one.share,
+        median_difference=one.median,
+        worst_difference=one.worst,
+    )
+
+
+def _stage_lines(stages: Sequence[dict[str, str]]) -> list[str]:
+    return [f"{one['stage']}: {one['verdict']}, {one['difference']}" for one in stages]

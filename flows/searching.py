@@ -1,0 +1,167 @@
+"""The search for what reproduces predictions: singles on few images, mistakes behind the model, then pairs.
+
+Successive halving (Karnin et al., ICML 2013): many explanations are tried on few images, those that fit best on more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.progress import tell
+from expectations.answers import Answers, distances, undecided
+from expectations.reproduction import Evidence, Names, Reproduction, conclude, weigh, weigh_outputs
+from tasks.variants import NotShown, Replay, Variant, applied, catalogue
+
+FEW, FEW_LABELS = 64, 160  # images on which every single variant is tried
+_SURVIVORS: Final = 8
+# Images, and how many pairs stay after them; these are then tried on all of the few. Two undecided images are enough
+# for a first cut, because the right pair fits them exactly. A label says less: more images, and good singles only.
+_RUNGS: Final = ((2, 64), (8, 16))
+_RUNGS_LABELS: Final = ((16, 64), (48, 16))
+_BEAM_LABELS: Final = 8
+_IN_ORDER: Final = 512  # images of a variant whose answers depend on the others of a batch
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What came of it. `by_name` explains the names of variants; `not_replayed`: variant → why it was not tried."""
+
+    found: Reproduction
+    by_name: dict[str, Variant] = field(repr=False)
+    not_replayed: dict[str, str]
+    singles: int
+    pairs: int
+    few: int
+
+
+def search(replay: Replay, theirs: Answers, classes: Sequence[str]) -> Searched:
+    """Explain answers about the images of `replay`, in their order; k classes in the bundle's order."""
+    variants = catalogue(replay.pinned)
+    by_name = {variant.name: variant for variant in variants}
+    pinned = replay.probabilities(replay.pinned)
+    few = telling_rows(theirs, pinned, FEW_LABELS if theirs.kind == "labels" else FEW)
+    names, tried, not_replayed = _singles(replay, variants, few)
+    some = theirs.rows(few)
+    evidence = weigh(some, [(), *names], np.concatenate([pinned[None, few], tried]))
+    pairs = 0
+
+    def settle(found: Reproduction) -> Searched:
+        return Searched(found, by_name, not_replayed, len(names) + 1, pairs, len(few))
+
+    found = _on_all(replay, theirs, pinned, by_name, few, evidence)
+    if found is not None:
+        return settle(found)
+    behind = weigh_outputs(some, list(evidence.replays), np.stack(list(evidence.replays.values())), classes)
+    if len(few) < len(theirs):  # an order of rows shows in all of them only
+        everything = weigh(theirs, [()], pinned[None])
+        whole = conclude(everything + weigh_outputs(theirs, [()], pinned[None], classes), nearly=False)
+        if whole.explained:
+            return settle(whole)
+    found = conclude(evidence + behind, nearly=False)
+    if found.explained:
+        return settle(found)
+    by_score = sorted((one for one in evidence.candidates if one.names), key=lambda one: one.score)
+    ranked = [one.names[0] for one in by_score if evidence.shown(one.names)]
+    both, pairs = _pairs(replay, some, few, by_name, ranked)
+    found = _on_all(replay, theirs, pinned, by_name, few, evidence + both)
+    return settle(found or conclude(evidence + behind + both))
+
+
+def telling_rows(theirs: Answers, pinned: NDArray[np.floating[Any]], most: int) -> NDArray[np.intp]:
+    """At most so many rows, in order: half of them those in which the model was least certain or differs from the
+    pinned answer most, half spread over all.
+    """
+    n = len(theirs)
+    if n <= most:
+        return np.arange(n)
+    top = np.sort(np.nan_to_num(pinned), axis=1)
+    doubt = top[:, -2] - top[:, -1] + np.minimum(distances(theirs, pinned), 1.0)
+    doubt = np.where(undecided(theirs), doubt, doubt - 1)
+    chosen = np.argsort(-doubt, kind="stable")[: most // 2]
+    rest = np.setdiff1d(np.arange(n), chosen)
+    spread = rest[np.linspace(0, len(rest) - 1, most - len(chosen)).round().astype(int)]
+    return np.sort(np.concatenate([chosen, spread]))
+
+
+def _singles(
+    replay: Replay, variants: Sequence[Variant], few: NDArray[np.intp]
+) -> tuple[list[Names], NDArray[np.float32], dict[str, str]]:
+    """Every variant on a few images; those of the model on all, in their order: a batch's statistics depend on it."""
+    changed = [(variant, applied(replay.pinned, [variant])) for variant in variants if variant.stage != "model"]
+    prepared = [(variant, made) for variant, made in changed if made is not None]
+    # Of two that these files cannot tell apart the one that changes less comes first: EXIF applied, before OpenCV.
+    prepared.sort(key=lambda one: len(replay.pinned.differences(one[1])))
+    answers = [replay.all_probabilities([made for _, made in prepared], few.tolist(), tell)]
+    names: list[Names] = [(variant.name,) for variant, _ in prepared]
+    not_replayed: dict[str, str] = {}
+    for variant in (variant for variant in variants if variant.stage == "model"):
+        in_order = variant.knob == "batch_norm"
+        if in_order and len(replay) > _IN_ORDER:
+            not_replayed[variant.name] = f"it depends on the other images of a batch: more than {_IN_ORDER} images"
+            continue
+        try:
+            rows = list(range(len(replay))) if in_order else few.tolist()
+            answered = replay.model_variant(variant, rows)
+        except NotShown as reason:
+            not_replayed[variant.name] = reason.reason
+            continue
+        answers.append((answered[few] if in_order else answered)[None])
+        names.append((variant.name,))
+    return names, np.concatenate(answers), not_replayed
+
+
+def _on_all(
+    replay: Replay,
+    theirs: Answers,
+    pinned: NDArray[np.float32],
+    by_name: dict[str, Variant],
+    few: NDArray[np.intp],
+    evidence: Evidence,
+) -> Reproduction | None:
+    """The explanation if there is one, on every image: those that fit the few nearly as well are replayed on all."""
+    found = conclude(evidence, nearly=False)
+    if not found.explained or len(few) == len(theirs):
+        return found if found.explained else None
+    runner_up = [] if found.runner_up is None else [found.runner_up.names]
+    wanted = dict.fromkeys([found.best.names, *runner_up, *found.alike, *(one.names for one in found.ranking)])
+    survivors = [names for names in wanted if names][:_SURVIVORS]
+    answers = [replay.of([by_name[name] for name in names]) for names in survivors]
+    kept = [(names, one) for names, one in zip(survivors, answers, strict=True) if one is not None]
+    whole = weigh(theirs, [(), *(names for names, _ in kept)], np.stack([pinned, *(one for _, one in kept)]))
+    settled = conclude(whole, nearly=False)
+    return replace(settled, not_shown=found.not_shown) if settled.explained else None
+
+
+def _pairs(
+    replay: Replay, some: Answers, few: NDArray[np.intp], by_name: dict[str, Variant], ranked: Sequence[str]
+) -> tuple[Evidence, int]:
+    """All pairs of what these files show, fewer and fewer on more and more images."""
+    usable = [by_name[name] for name in ranked if by_name[name].stage != "model"]
+    best = {variant.name for variant in (usable[:_BEAM_LABELS] if some.kind == "labels" else usable)}
+    pairs = [
+        (one, other)
+        for one, other in combinations(usable, 2)
+        if one.name in best and applied(replay.pinned, [one, other]) is not None
+    ]
+    tried = len(pairs)
+    order = np.argsort(~undecided(some), kind="stable")
+    evidence = Evidence(some, (), {})
+    rungs = _RUNGS_LABELS if some.kind == "labels" else _RUNGS
+    for images, stay in (*rungs, (len(few), len(pairs))):
+        rows = np.sort(order[:images])
+        made = [applied(replay.pinned, pair) for pair in pairs]
+        answers = replay.all_probabilities([one for one in made if one is not None], few[rows].tolist(), tell)
+        evidence = weigh(some.rows(rows), [_named(pair) for pair in pairs], answers)
+        ranking = sorted(range(len(pairs)), key=lambda place: evidence.candidates[place].score)
+        pairs = [pairs[place] for place in ranking[:stay]]
+    return evidence, tried
+
+
+def _named(pair: tuple[Variant, Variant]) -> Names:
+    return (pair[0].name, pair[1].name)
