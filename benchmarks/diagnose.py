@@ -1,10 +1,10 @@
-"""What is promised of a diagnosis: the cause is named, and a preparation that nobody stated is inferred."""
+"""What is promised of a diagnosis: the cause is named, anybody's model is adopted, its preparation inferred."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks import preparations
+from benchmarks import adopting, diagnose_predictions, preparations
 from benchmarks.harness import Row
 
-ROWS: Mapping[str, Row] = {**preparations.ROWS}
+ROWS: Mapping[str, Row] = {**adopting.ROWS, **preparations.ROWS, **diagnose_predictions.ROWS}

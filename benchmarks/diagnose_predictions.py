@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.adopting import waste_bundle
 from benchmarks.harness import Measured, Row
 from benchmarks.night import data
 from expectations.answers import Answers
 from expectations.reproduction import Names, Reproduction, conclude, weigh
 from flows.searching import search
-from tasks.inference import Engine, Outputs
+from tasks.inference import Engine
 from tasks.photos import Photos
 from tasks.preprocessing import Preprocessing
-from tasks.presets import preset
 from tasks.variants import NotShown, Replay, applied, catalogue
 
 DRAWS, DRAWS_OF_PAIRS, PAIRS, UNRELATED, SEED = 50, 50, 40, 100, 0
@@ -287,32 +287,13 @@ def _setting(bundle: Any, folder: Path, paths: tuple[str, ...]) -> Setting:
     return Setting(replay, bundle.classes, paths, tuple(names), np.stack(answers))
 
 
-@dataclass(frozen=True)
-class _LegacyEngine:
-    """The user's HDF5 model on tf_keras, until it is adopted."""
-
-    forward: Any
-    name: str = "tf_keras"
-    input_shape: tuple[int, int, int] = (224, 224, 3)
-
-    def run(self, tensors: NDArray[np.float32]) -> Outputs:
-        parts = [np.asarray(self.forward(tensors[at : at + 32])) for at in range(0, len(tensors), 32)]
-        shares = np.concatenate(parts).astype(np.float32)
-        return Outputs(probabilities=shares, embedding=shares)
-
-
 @cache
 def _waste() -> tuple[Engine, tuple[str, ...], Preprocessing]:
-    import tensorflow as tf
-    import tf_keras
+    """The user's own classifier, adopted."""
+    from tasks.bundle import open_bundle
 
-    folder = data() / "adopt" / "waste"
-    lines = (folder / "labels.txt").read_text().splitlines()
-    classes = tuple(line.split(" ", 1)[1].strip() for line in lines if line.strip())
-    model = tf_keras.models.load_model(folder / "keras_model.h5", compile=False)
-    shape = tf.TensorSpec((None, 224, 224, 3), tf.float32)
-    forward = tf.function(lambda tensors: model(tensors, training=False), input_signature=[shape])
-    return _LegacyEngine(forward), classes, preset("teachable_machine", size=(224, 224))
+    bundle = open_bundle(Path(waste_bundle()["path"]))
+    return _engine(bundle), bundle.classes, bundle.preprocessing
 
 
 def _table(file: Path) -> tuple[list[str], NDArray[np.float64]]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from darkroom.asking import ask
 from darkroom.errors import WrongUse
+from darkroom.names import from_text
 from darkroom.progress import tell
 from darkroom.storage import LocalStorage
 from expectations.class_order import ClassOrder, solve_order
@@ -28,11 +29,12 @@ from flows.origin import Named, Origin, Outcome, Preparation
 from flows.preparing import infer_preparation
 from flows.sensitivity import weigh_variants
 from flows.train import learn_what_is_normal, report_training
-from tasks.adopting import Photos, look_at_photos, match_folders
+from tasks.adopting import look_at_photos, match_folders
 from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
 from tasks.foreign import TEACHABLE_MACHINE, ForeignModel, open_foreign, read_labels
 from tasks.goldens import Golden
 from tasks.inference import Engine, load_engine
+from tasks.photos import Photos
 from tasks.preprocessing import Preprocessing
 from tasks.presets import PRESETS, preset
 from tasks.published import SCALINGS, in_words, scaled
@@ -201,7 +203,7 @@ def solved_order(theirs: ForeignModel, engine: Engine, dataset: Dataset, seed: i
     """The order under which most photos are right, over the scalings that people use."""
     rows = _spread(dataset, _FOR_THE_ORDER, seed)
     labels = _labels(dataset, rows, dataset.classes)
-    replay = Replay(engine, Photos(dataset, rows), _prepared(engine, "tf"))
+    replay = Replay(engine, _photos(dataset, rows), _prepared(engine, "tf"))
     scalings = ("identity",) if theirs.scaling_inside else SCALINGS
     found = []
     for scaling in scalings:
@@ -223,6 +225,10 @@ def _spread(dataset: Dataset, most: int, seed: int) -> list[int]:
     return sorted(row for rows in of_class for row in some_of(rows, each, seed))
 
 
+def _photos(dataset: Dataset, rows: Sequence[int]) -> Photos:
+    return Photos(dataset.folder, [from_text(dataset.files[row].path) for row in rows])
+
+
 def _labels(dataset: Dataset, rows: Sequence[int], classes: Sequence[str]) -> NDArray[np.int64]:
     return np.array([list(classes).index(dataset.files[row].label) for row in rows], np.int64)
 
@@ -239,7 +245,7 @@ def find_preparation(theirs: ForeignModel, engine: Engine, named: Named, preproc
     stated = _stated(preprocessing, size)
     inferred = infer_preparation(
         engine,
-        Photos(dataset, rows),
+        _photos(dataset, rows),
         _labels(dataset, rows, named.classes),
         size=size,
         origin=theirs.origin,

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from darkroom.errors import DataFolderError
-from darkroom.names import from_text
 from darkroom.progress import Progress
 from tasks.inference import Engine
 from tasks.preprocessing import Preprocessing
@@ -104,16 +103,3 @@ def look_at_photos(
         resized=pixels.resized,
         features=embedding,
     )
-
-
-class Photos(Sequence[bytes]):
-    """Files of a dataset, read when they are asked for: a thousand photos may be more than the memory holds."""
-
-    def __init__(self, dataset: Dataset, rows: Sequence[int]) -> None:
-        self._paths = [dataset.folder / from_text(dataset.files[row].path) for row in rows]
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, place: int) -> bytes:  # type: ignore[override]  # slices are not needed
-        return self._paths[place].read_bytes()
