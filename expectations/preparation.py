@@ -9,7 +9,7 @@ under two preparations are not independent, and a head can by chance be better u
 preparation was known.
 
 The stated set is the smallest one with 95 % of the posterior. A model confidence set (Hansen, Lunde & Nason, "The Model
-Confidence Set", 2011) asks less, whether one is *worse*, and is about twice as large for the same images.
+Confidence Set", 2011) asks less, whether one is *worse*, and is larger for the same images.
 """
 
 from __future__ import annotations
