@@ -9,12 +9,12 @@ under two preparations are not independent, and a head can by chance be better u
 preparation was known.
 
 The stated set is the smallest one with 95 % of the posterior. A model confidence set (Hansen, Lunde & Nason, "The Model
-Confidence Set", 2011) asks less, whether one is *worse*, and is about twice as large for the same images.
+Confidence Set", 2011) asks less, whether one is *worse*, and is larger for the same images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -101,10 +101,13 @@ def infer(
     labels: NDArray[np.integer[Any]],
     candidates: Sequence[Candidate],
     *,
+    provable: Collection[str] | None = None,
     groups: NDArray[Any] | None = None,
 ) -> Inferred:
     """Rank candidates by probabilities (candidates, n, k), rows of NaN where a decoder refused, and labels (n,).
 
+    provable: the families that may be certain at all (None: every one). Photos that are not those of the training may
+    suit another geometry than that of the training: it wins then, and is not the truth.
     groups (n,): images of one session, which count for less than as many of different ones. The order of the candidates
     does not matter; one that is there twice does not count twice. WrongUse: shapes that do not fit, a name twice, fewer
     than ten images, an image that no candidate reads.
@@ -133,7 +136,7 @@ def infer(
         )
         for c in sorted(range(len(candidates)), key=lambda c: (-weight_of[same[c]], same[c], -means[c]))
     )
-    certainties = _certainties(candidates, ranking[0].name, evidence, same, weight_of, kept)
+    certainties = _certainties(candidates, ranking[0].name, evidence, same, weight_of, kept, provable)
     return Inferred(len(labels), temperature, ranking, certainties, int(kept.sum()))
 
 
@@ -245,6 +248,7 @@ def _certainties(
     same: NDArray[np.intp],
     weight: NDArray[np.float64],
     kept: NDArray[np.bool_],
+    provable: Collection[str] | None,
 ) -> tuple[Certainty, ...]:
     top = next(one for one in candidates if one.name == first)
     total = evidence.sum(axis=1) * _LEARNING_RATE
@@ -256,7 +260,7 @@ def _certainties(
             weight[number] * _part(total[same == number], values[same == number], value)
             for number in range(len(weight))
         )
-        tried = len(set(values.tolist())) > 1
+        tried = len(set(values.tolist())) > 1 and (provable is None or family in provable)
         certain = tried and len(possible) == 1 and share >= _CERTAIN
         found.append(Certainty(family, value, float(share), possible, bool(certain)))
     return tuple(found)

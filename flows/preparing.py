@@ -42,6 +42,9 @@ CANDIDATES: Final = 96
 _SURVIVORS: Final = 4
 _LONG_ODDS: Final = 0.002
 _PAIRS: Final = 12
+# What labelled photos can prove. A geometry may suit these photos better than the one of the training: a squash beats
+# the centre crop that a model was trained with where the objects fill the frame.
+_PROVABLE: Final = ("scaling", "channel_order")
 # A decoder that refuses a larger share of the images than this is out of the question.
 _UNREAD: Final = 0.5
 # Images that screen preparations, where there are more.
@@ -211,7 +214,8 @@ class _Trial:
         answers = np.stack([self._answers[name] for name in self.tried])
         n = answers.shape[1]
         candidates = [Candidate(name, knob_families(one)) for name, one in self.tried.items()]
-        return infer(answers, self._labels[:n], candidates, groups=None if self._groups is None else self._groups[:n])
+        groups = None if self._groups is None else self._groups[:n]
+        return infer(answers, self._labels[:n], candidates, provable=_PROVABLE, groups=groups)
 
     def surviving_values(self, values: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """Scalings with an order of channels that the first stage leaves possible; the other order of the best, too."""

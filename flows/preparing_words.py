@@ -18,6 +18,7 @@ _FAMILIES: Final = {
     "antialias": "antialias",
     "decoder": "the decoder",
 }
+_GEOMETRY: Final = ("fit", "interpolation", "antialias", "decoder")
 # What a person would call the difference of two preparations, if they differ in it.
 _FIRST: Final = ("fit", "scaling", "channel_order")
 
@@ -32,6 +33,8 @@ def certain_sentences(certainties: Sequence[Certainty], images: int, groups: int
     unsure = [_unsure(one) for one in certainties if not one.certain]
     if unsure:
         sentences.append(f"Not certain on these {images} photos: {_listed(unsure)}.")
+    if any(one.family in _GEOMETRY and len(one.possible) == 1 for one in certainties):
+        sentences.append("A geometry that suits these photos best need not be that of the training.")
     best = ", ".join(_said(one.family, one.value) for one in certainties)
     count = "1 preparation holds" if groups == 1 else f"{groups} preparations that can be told apart hold"
     return [*sentences, f"{count} 95 % of the evidence; the most likely: {best}."]
@@ -43,9 +46,10 @@ def better_sentence(better: Better, own: Preprocessing, other: Preprocessing, im
     differs = [family for family in mine if mine[family] != there[family]]
     changed = [family for family in _FIRST if family in differs] or differs
     gain = better.difference
+    ours = _listed([_said(family, there[family]) for family in changed])
+    theirs = _listed([_definite(_said(family, mine[family])) for family in changed])
     return (
-        f"On these {images} photos {_listed([_said(family, there[family]) for family in changed])} beats "
-        f"{_listed([_said(family, mine[family]) for family in changed])} of {'your' if stated else 'its'} own code: "
+        f"On these {images} photos {ours} beats {theirs} of {'your' if stated else 'its'} own code: "
         f"{better.accuracy:.3f} against {better.than_accuracy:.3f} (difference {gain.value:+.3f}, 95 % "
         f"{gain.low:.3f} to {gain.high:.3f}, the best of {better.compared} that were compared)."
     )
@@ -70,6 +74,10 @@ def _said(family: str, value: str) -> str:
     if family == "antialias":
         return "antialias" if value == "yes" else "no antialias"
     return f"{value} as the {'filter' if family == 'interpolation' else family}"
+
+
+def _definite(words: str) -> str:
+    return f"the {words[2:]}" if words.startswith("a ") else words
 
 
 def _listed(parts: Sequence[str]) -> str:

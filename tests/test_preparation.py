@@ -151,6 +151,15 @@ def test_what_had_no_rival_is_not_certain() -> None:
     assert not found.certainty("scaling").certain
 
 
+def test_what_photos_cannot_prove_is_never_certain() -> None:
+    sample = sampled(1)
+    free = infer(sample.probabilities, sample.labels, GRID)
+    bound = infer(sample.probabilities, sample.labels, GRID, provable=["fit"])
+    assert free.certainty("scaling").certain
+    assert not bound.certainty("scaling").certain
+    assert bound.certainty("scaling").weight == free.certainty("scaling").weight
+
+
 def test_one_overconfident_miss_does_not_decide() -> None:
     sample = sampled(5)
     p = sample.probabilities.copy()
@@ -282,6 +291,7 @@ def test_the_search_finds_the_scaling_that_a_model_learned_under(scaling: str) -
     assert truth in found.plausible
     assert found.passes <= CANDIDATES * len(IMAGES)
     assert str(len(IMAGES)) in found.as_text()
+    assert {one.family for one in found.certainties if one.certain} <= {"scaling", "channel_order"}
 
 
 def test_ones_own_preparation_is_always_tried_and_never_believed_for_being_stated() -> None:
