@@ -27,6 +27,7 @@ _ALL, _UNDECIDED = 0.95, 0.90
 _LABELS: Final = 0.99  # another model as good as this one agrees on nine labels in ten
 # Some variant explains all of ten or twenty labels of another model in a fifth to a half of the draws; of fifty, none.
 _FEWEST_LABELS, _FEWEST_FLIPS = 40, 3
+_NOTHING: Final = 1e-6
 _FLOOR: Final = 1e-5  # closer than this is as close as can be
 # `nearly`: half of the undecided rows within this, nine in ten within five times it, and every other variant
 # that these files can show at least so many times as far in the geometric mean.
@@ -112,6 +113,10 @@ class Evidence:
     def shown(self, names: Names) -> bool:
         """Whether an explanation differs visibly from the pinned preparation on these files."""
         return names in self.read_as or self._change(names, ()) >= max(SHOWN, 2 * self.theirs.rounding)
+
+    def changes(self, names: Names) -> bool:
+        """Whether an explanation differs at all: too little to be named, maybe enough beside another."""
+        return self._change(names, ()) > _NOTHING
 
     def _change(self, one: Names, other: Names) -> float:
         return float(largest_change(self.theirs.kind, self.replays[one], self.replays[other]).max(initial=0.0))

@@ -67,8 +67,8 @@ def search(replay: Replay, theirs: Answers, classes: Sequence[str]) -> Searched:
     if found.explained:
         return settle(found)
     by_score = sorted((one for one in evidence.candidates if one.names), key=lambda one: one.score)
-    ranked = [one.names[0] for one in by_score if evidence.shown(one.names)]
-    both, pairs = _pairs(replay, some, few, by_name, ranked)
+    ranked = [one.names[0] for one in by_score if evidence.changes(one.names)]
+    both, pairs = _pairs(replay, some, pinned, few, by_name, ranked)
     found = _on_all(replay, theirs, pinned, by_name, few, evidence + both)
     return settle(found or conclude(evidence + behind + both))
 
@@ -139,7 +139,12 @@ def _on_all(
 
 
 def _pairs(
-    replay: Replay, some: Answers, few: NDArray[np.intp], by_name: dict[str, Variant], ranked: Sequence[str]
+    replay: Replay,
+    some: Answers,
+    pinned: NDArray[np.float32],
+    few: NDArray[np.intp],
+    by_name: dict[str, Variant],
+    ranked: Sequence[str],
 ) -> tuple[Evidence, int]:
     """All pairs of what these files show, fewer and fewer on more and more images."""
     usable = [by_name[name] for name in ranked if by_name[name].stage != "model"]
@@ -150,7 +155,7 @@ def _pairs(
         if one.name in best and applied(replay.pinned, [one, other]) is not None
     ]
     tried = len(pairs)
-    order = np.argsort(~undecided(some), kind="stable")
+    order = np.lexsort((-distances(some, pinned[few]), ~undecided(some)))  # undecided first, of them the farthest
     evidence = Evidence(some, (), {})
     rungs = _RUNGS_LABELS if some.kind == "labels" else _RUNGS
     for images, stay in (*rungs, (len(few), len(pairs))):
