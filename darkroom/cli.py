@@ -149,6 +149,7 @@ def train(
     ladder_images: Annotated[
         int, typer.Option(help="Held-out images that go through the corruption ladder. 0: none.")
     ] = 200,
+    thumbnails: Annotated[bool, typer.Option(help="Small pictures of the photos in the bundle, for `explain`.")] = True,
     as_json: AsJson = False,
     *,
     context: typer.Context,
@@ -171,7 +172,10 @@ def train(
     examination = _validated(
         lambda: {
             "examination": ExaminationOptions(
-                ladder_images=ladder_images, remedy_seeds=ablate, learning_curve=learning_curve
+                ladder_images=ladder_images,
+                remedy_seeds=ablate,
+                learning_curve=learning_curve,
+                thumbnails=thumbnails,
             )
         }
     )["examination"]

@@ -20,6 +20,7 @@ from expectations.projection import learn_projection
 from expectations.remedies import Worth, ladder_accuracy
 from expectations.splits import Gap, SplitComparison, compare_splits, generalisation_gap
 from flows.repeating import LearningPoint, learn_on_less, try_remedies
+from flows.single import Single, learn_single
 from tasks.corruptions import KINDS
 from tasks.fingerprints import fingerprint
 from tasks.inference import load_engine
@@ -52,6 +53,7 @@ class Examined:
     splits: SplitComparison
     audit: Audit
     ladder: Ladder | None
+    single: Single | None = None
     remedies: Sequence[Worth] = ()
     learning_curve: Sequence[LearningPoint] = ()
 
@@ -60,6 +62,8 @@ class Examined:
         files = {"audit.json": self.audit.to_json().encode()}
         if self.ladder is not None:
             files["ladder.json"] = self.ladder.to_json().encode()
+        if self.single is not None:
+            files |= self.single.to_files()
         repeated = {
             "remedies.json": [asdict(one) for one in self.remedies],
             "learning_curve.json": [asdict(one) for one in self.learning_curve],
@@ -104,6 +108,7 @@ def examine(
             profile, model.features, prints.hashes, prints.pictures, model.classes, seed=recipe.seed
         ),
         ladder=climb_ladder(model, options.ladder_images, recipe.seed, progress),
+        single=learn_single(model, options, recipe.seed, progress),
         remedies=remedies,
         learning_curve=curve,
     )
