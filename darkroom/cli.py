@@ -371,6 +371,34 @@ def predict(
 
 @app.command()
 @_says
+def explain(
+    image: Annotated[Path, typer.Argument(help="The image file.")],
+    bundle: Annotated[Path, typer.Option(help="A bundle, or models/NAME for the version in use.")],
+    prediction: Annotated[
+        str | None,
+        typer.Option(help="What was predicted elsewhere: a class, class=confidence, or a JSON list of probabilities."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where explain.html and explain.json go. Empty: explained-<content>.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Say in one sentence why a prediction may be wrong, and show on one page what speaks for it."""
+    from darkroom.orchestrator import api
+
+    with api(), _progress(as_json):
+        from flows.explain import explain as explain_flow
+
+        explained = explain_flow(image=image, bundle=bundle, prediction=prediction, out=out)
+    if as_json:
+        _print_json(explained.model_dump(mode="json"))
+    else:
+        typer.echo(explained.as_text())
+    return 0
+
+
+@app.command()
+@_says
 def promote(
     name: Annotated[str, typer.Argument(help="Name of the bundle.")],
     version: Annotated[int, typer.Argument(help="The version to use from now on.")],

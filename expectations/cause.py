@@ -1,7 +1,7 @@
 """Why one prediction may be wrong: from the evidence of one image to one sentence and one of five words.
 
-Every bar is learned from the bundle's own images: an image is told apart where at most one in a hundred of those is as far
-off, and a call is close where held-out images show that another class is not excluded.
+Every bar is learned from the bundle's own images: an image is told apart where at most one in a hundred of those is as
+far off, and a call is close where held-out images show that another class is not excluded.
 """
 
 from __future__ import annotations

@@ -13,15 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-FLAT_SHARE: Final = "flat_share"
 # Column → direction in which damage pushes, whether a ratio is what counts, and the words for it.
 _SIGNS: Final[Mapping[str, tuple[int, bool, str]]] = {
-    "noise": (1, True, "it is noisy"),
-    "sharpness": (-1, True, "it is not sharp"),
-    "blockiness": (1, False, "it shows the blocks of a strong compression"),
+    "grain": (1, True, "it is noisy"),
+    "edge_strength": (-1, True, "it is not sharp"),
     "jpeg_quality": (-1, False, "it was saved with a low JPEG quality"),
-    FLAT_SHARE: (1, False, "a part of it holds no picture"),
+    "missing_share": (1, False, "a part of it holds no picture"),
 }
+MEASURED: Final = ("grain", "edge_strength", "missing_share")  # on pixels; the other is a property
 _TAIL: Final = 0.9
 _LEAST_UNITS: Final = 0.1
 _MOST_SCORES: Final = 2_000
@@ -54,7 +53,7 @@ class DamageScale:
     scores: tuple[float, ...]
 
     def signs(self, row: Mapping[str, Any]) -> list[Sign]:
-        """Of one image, the gravest first. `row` has its properties and its flat share; what is missing says nothing."""
+        """Of one image, the gravest first. `row`: its properties and MEASURED; what is missing says nothing."""
         scores = self._scores(pd.DataFrame([{name: row.get(name) for name in self.names}]))[0]
         known = np.asarray(self.scores)
         found = []
@@ -77,12 +76,11 @@ class DamageScale:
         return cls(**{name: tuple(values) for name, values in told.items()})
 
 
-def learn_damage(rows: pd.DataFrame, flat_share: NDArray[np.floating[Any]], *, seed: int = 0) -> DamageScale:
-    """From the properties (darkroom.schemas.PROFILE) and flat shares (n,) of training and held-out images.
+def learn_damage(rows: pd.DataFrame, *, seed: int = 0) -> DamageScale:
+    """From the properties (darkroom.schemas.PROFILE) of training and held-out images, with columns for MEASURED.
 
     A network cannot overfit an image's properties, so that both count. At most 2,000 scores are kept, drawn by seed.
     """
-    rows = rows.assign(**{FLAT_SHARE: flat_share})
     names = tuple(name for name in _SIGNS if rows[name].notna().any())
     median, start, spread = [], [], []
     for name in names:

@@ -19,7 +19,8 @@ _FACTS: Final = ("format", "mode", "channels", "animated")
 @dataclass(frozen=True)
 class Place:
     """One property of one image. Numeric: `quantile`, the share of training photos below it (half of those equal), and
-    five values of training: the least, 5 %, the median, 95 %, the largest. Categorical: `share` of training photos alike.
+    five values of training: the least, 5 %, the median, 95 %, the largest. Categorical: `share` of training photos that
+    are alike.
     """
 
     name: str

@@ -20,8 +20,8 @@ COVERAGE: Final = 0.9
 
 @dataclass(frozen=True)
 class Standard:
-    """Beside Knowledge. `plausible_from`: calibrated probability from which a class is plausible (None: too few held-out
-    images to say). `damage`, `steadiness`: None in a bundle that was sealed without.
+    """Beside Knowledge. `plausible_from`: calibrated probability from which a class is plausible (None: too few images
+    were held out). `damage`, `steadiness`: None in a bundle that was sealed without.
     """
 
     plausible_from: float | None

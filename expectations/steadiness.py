@@ -24,7 +24,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Steadiness:
-    """`drops`: of held-out images, the largest loss, sorted; `flipped`: of those, how many gave another class at all."""
+    """`drops`: of held-out images, the largest loss, sorted; `flipped`: how many of them gave another class at all."""
 
     drops: tuple[float, ...]
     flipped: int

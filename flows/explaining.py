@@ -20,7 +20,7 @@ from flows.looking import Instruments, look
 from flows.shaking import Shake, shake
 from flows.single import SINGLE
 from tasks.bundle import Bundle
-from tasks.slight_changes import flat_share
+from tasks.damage import measure_damage
 from tasks.stated_prediction import StatedPrediction
 from tasks.thumbnails import THUMBNAILS, read_thumbnails
 from tasks.workers import Arrived, Job, Refused
@@ -40,12 +40,14 @@ _ANOTHER_KIND: Final = frozenset(
 
 @dataclass(frozen=True)
 class Seen:
-    """One image, looked at: its row of darkroom.schemas.PREDICTIONS, its pixels and picture, its embedding (1, e)."""
+    """One image, looked at: its row of darkroom.schemas.PREDICTIONS, its pixels and picture, its embedding (1, e); what
+    was measured of damage.
+    """
 
     row: Mapping[str, Any]
     arrived: Arrived
     embedding: NDArray[np.float32]
-    flat_share: float
+    damage: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def look_closely(data: bytes, instruments: Instruments) -> Seen | Refused:
     arrived = looked.closely.arrived[0]
     row = {str(name): value for name, value in looked.rows.iloc[0].to_dict().items()}
     resized = np.zeros((1, 1, 3)) if arrived.resized is None else arrived.resized
-    return Seen(row, arrived, looked.closely.embeddings, flat_share(resized))
+    return Seen(row, arrived, looked.closely.embeddings, measure_damage(resized))
 
 
 def tell(seen: Seen, shaken: Shake, instruments: Instruments, beside: Beside) -> Told:
@@ -114,7 +116,7 @@ def tell(seen: Seen, shaken: Shake, instruments: Instruments, beside: Beside) ->
     probabilities = instruments.knowledge.calibration.calibrated(_raw(seen)[np.newaxis])[0]
     order = np.argsort(-probabilities, kind="stable")
     classes = instruments.bundle.classes
-    row = {**seen.row, "flat_share": seen.flat_share}
+    row = {**seen.row, **seen.damage}
     evidence = Evidence(
         classes=tuple((classes[place], float(probabilities[place])) for place in order),
         incomplete="truncated=refused" in shaken.refused,

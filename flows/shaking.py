@@ -51,7 +51,7 @@ def shake(
     instruments: Instruments,
     stated: StatedPrediction | None = None,
 ) -> Shake:
-    """`data`: the file; `resized` (h, w, 3) and `pinned` (k,): its pixels and raw probabilities as prepared in training.
+    """`data`: the file; `resized` (h, w, 3) and `pinned` (k,): its pixels and raw answer, prepared as in training.
 
     Variants of the model itself (dropout active, rounded weights) are not preparations, and are left to `diagnose`.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from darkroom.progress import Progress
 from darkroom.settings import ExaminationOptions
@@ -15,9 +15,10 @@ from expectations.accuracy import learn_calibration
 from expectations.damage import learn_damage
 from expectations.standard import Standard, learn_plausible
 from expectations.steadiness import Steadiness, learn_steadiness
+from tasks.damage import measure_damage
 from tasks.inference import load_engine
 from tasks.preprocessing import to_tensor
-from tasks.slight_changes import CHANGES, flat_share, slightly_changed
+from tasks.slight_changes import CHANGES, slightly_changed
 from tasks.thumbnails import THUMBNAILS, seal_thumbnails
 from tasks.training import TrainedModel
 from tasks.training.ladder import some_of
@@ -50,7 +51,7 @@ def learn_single(model: TrainedModel, options: ExaminationOptions, seed: int, pr
     own = np.array([model.classes.index(label) for label in profile["label"]])
     standard = Standard(
         plausible_from=learn_plausible(calibration.calibrated(probabilities[held]), own[held]),
-        damage=learn_damage(profile, _flat_shares(model), seed=seed),
+        damage=learn_damage(_with_damage(model), seed=seed),
         steadiness=_steadiness(model, some_of(held.tolist(), STEADIED, seed), progress),
     )
     return Single(
@@ -59,10 +60,12 @@ def learn_single(model: TrainedModel, options: ExaminationOptions, seed: int, pr
     )
 
 
-def _flat_shares(model: TrainedModel) -> NDArray[np.float64]:
+def _with_damage(model: TrainedModel) -> pd.DataFrame:
+    """The profile, with what is measured on the resized pixels."""
     n = len(model.profile)
     parts = (model.resized[np.arange(start, min(start + _ROWS_AT_ONCE, n))] for start in range(0, n, _ROWS_AT_ONCE))
-    return np.array([flat_share(pixels) for part in parts for pixels in part])
+    measured = pd.DataFrame([measure_damage(pixels) for part in parts for pixels in part])
+    return pd.concat([model.profile.reset_index(drop=True), measured], axis=1)
 
 
 def _steadiness(model: TrainedModel, rows: list[int], progress: Progress) -> Steadiness:

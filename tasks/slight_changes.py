@@ -78,19 +78,3 @@ def slightly_changed(resized: NDArray[Any], changes: Sequence[SlightChange] = CH
     """(h, w, 3), 0 … 255 → (changes, h, w, 3) uint8; values between whole numbers are rounded first."""
     pixels = np.ascontiguousarray(np.clip(np.rint(resized), 0, 255), np.uint8)
     return np.stack([one.change(pixels) for one in changes])
-
-
-def flat_share(resized: NDArray[Any], levels: int = 3) -> float:
-    """Share of the image, 0 … 1, that is one single colour (within `levels`) from one of its four sides inwards.
-
-    Where the data of a file ends, a decoder fills the rest: rows below, or columns where the image was turned.
-    """
-    pixels = np.asarray(resized, np.float32)
-    return max(_flat_rows(np.rot90(pixels, turns), levels) for turns in range(4))
-
-
-def _flat_rows(pixels: NDArray[np.float32], levels: int) -> float:
-    """From the last row upwards."""
-    colour = np.median(pixels[-1], axis=0)
-    off = np.abs(pixels - colour).max(axis=(1, 2)) > levels
-    return float(np.argmax(off[::-1]) if off.any() else len(off)) / len(off)

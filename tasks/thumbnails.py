@@ -1,4 +1,4 @@
-"""thumbnails.parquet: small pictures of the photos that a bundle compares an image with. Optional: they may be private."""
+"""thumbnails.parquet: small pictures of the photos that a bundle compares an image with. Optional: may be private."""
 
 from __future__ import annotations
 
