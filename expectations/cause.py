@@ -48,7 +48,8 @@ class Theirs:
 @dataclass(frozen=True)
 class Evidence:
     """What is known of one image. `refused`: why it gave no pixels, and whether the file is broken rather than of a
-    kind that is not taken. `classes`: names and calibrated probabilities, the most probable first. `foreign`: facts of
+    kind that is not taken. `classes`: names and calibrated probabilities, the most probable first. `odd_size`: sizes
+    beyond every training photo. `foreign`: facts of
     the file that no training photo has, name and value. p's are nan where too few images were held out;
     `plausible_from` (None then, too): from which probability a class is plausible.
     """
@@ -62,6 +63,7 @@ class Evidence:
     unusual_property: str | None = None
     far_p: float = math.nan
     foreign: tuple[tuple[str, str], ...] = ()
+    odd_size: tuple[tuple[str, str], ...] = ()
     moved: Moved | None = None
     steady_p: float = math.nan
     plausible_from: float | None = None
@@ -156,13 +158,16 @@ def _other_distribution(evidence: Evidence) -> Ground | None:
     told += [f"no training photo has the {name.replace('_', ' ')} {value}" for name, value in evidence.foreign]
     if not told:
         return None
+    told += [
+        f"no training photo is as large or small: {name.replace('_', ' ')} {value}" for name, value in evidence.odd_size
+    ]
     return Ground(Cause.OTHER_DISTRIBUTION, f"The image is unlike what the model learned from: {told[0]}.", tuple(told))
 
 
 def _is_another_kind(evidence: Evidence) -> bool:
     """Unlike training in something that damage does not change."""
     odd = evidence.unusual_p <= FLAGGED and evidence.unusual_property in FACTS
-    return odd or any(name in FACTS for name, _ in evidence.foreign)
+    return odd or bool(evidence.odd_size) or any(name in FACTS for name, _ in evidence.foreign)
 
 
 def _is_broken(evidence: Evidence) -> bool:

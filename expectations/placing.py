@@ -14,6 +14,7 @@ from expectations.outliers import FEWEST_HELD_OUT
 
 # What a file is, as far as it may matter to a picture; a colour profile or an orientation that nobody applies does not.
 _FACTS: Final = ("format", "mode", "channels", "animated")
+_SIZES: Final = ("width", "height", "aspect_ratio", "bit_depth")
 
 
 @dataclass(frozen=True)
@@ -62,4 +63,13 @@ def foreign_facts(known: pd.DataFrame, row: Mapping[str, Any]) -> tuple[tuple[st
         return ()
     return tuple(
         (name, str(row[name])) for name in _FACTS if row.get(name) is not None and row[name] not in set(known[name])
+    )
+
+
+def odd_sizes(known: pd.DataFrame, row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Sizes of the file (name, value) beyond every known image; none where too few are known to say."""
+    if len(known) < FEWEST_HELD_OUT:
+        return ()
+    return tuple(
+        (name, f"{row[name]:.4g}") for name in _SIZES if not known[name].min() <= row[name] <= known[name].max()
     )

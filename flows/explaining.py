@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from darkroom.reasons import Reason
 from expectations.cause import Evidence, Explanation, explain_image
 from expectations.outliers import FLAGGED, NearestNeighbours, normalised
-from expectations.placing import Place, foreign_facts, place_among
+from expectations.placing import Place, foreign_facts, odd_sizes, place_among
 from expectations.standard import Standard, Track, learn_plausible, track_of
 from flows.looking import Instruments, look
 from flows.shaking import Shake, shake
@@ -126,6 +126,7 @@ def tell(seen: Seen, shaken: Shake, instruments: Instruments, beside: Beside) ->
         unusual_property=seen.row["unusual_property"],
         far_p=float(seen.row["out_of_distribution_p"]),
         foreign=foreign_facts(beside.profile, row),
+        odd_size=odd_sizes(beside.profile, row),
         moved=shaken.moved,
         steady_p=math.nan if standard.steadiness is None else standard.steadiness.p(shaken.moved),
         plausible_from=standard.plausible_from,

@@ -1,4 +1,4 @@
-"""The deployments that `darkroom serve` registers: `train`, `score`, `verify`, `explain`; prefect.yaml says them, too."""
+"""The deployments `train`, `score`, `verify`, `explain`: what `darkroom serve` registers; prefect.yaml says it, too."""
 
 from __future__ import annotations
 
