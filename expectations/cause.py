@@ -149,18 +149,15 @@ def _other_distribution(evidence: Evidence) -> Ground | None:
         return None if broken else Ground(Cause.OTHER_DISTRIBUTION, sentence, (why,))
     told = []
     if evidence.far_p <= FLAGGED:
-        told.append(
-            f"what the model sees in it is farther from training than any held-out image, p {evidence.far_p:.2g}"
-        )
+        told.append(f"what the model sees in it is farther from training than held-out images, p {evidence.far_p:.2g}")
     if evidence.unusual_p <= FLAGGED and evidence.unusual_property is not None:
         name = evidence.unusual_property.replace("_", " ")
-        told.append(f"its {name} is farther off than in any held-out image, p {evidence.unusual_p:.2g}")
+        told.append(f"its {name} is farther off than in held-out images, p {evidence.unusual_p:.2g}")
     told += [f"no training photo has the {name.replace('_', ' ')} {value}" for name, value in evidence.foreign]
     if not told:
         return None
-    told += [
-        f"no training photo is as large or small: {name.replace('_', ' ')} {value}" for name, value in evidence.odd_size
-    ]
+    sizes = ((name.replace("_", " "), value) for name, value in evidence.odd_size)
+    told += [f"its {name}, {value}, is beyond every training photo" for name, value in sizes]
     return Ground(Cause.OTHER_DISTRIBUTION, f"The image is unlike what the model learned from: {told[0]}.", tuple(told))
 
 
