@@ -31,6 +31,8 @@ def grain(luma: Plane) -> float:
     """Noise in grey levels where the picture is smoothest: the 20 % quantile over blocks of the deviation of the finest
     diagonal detail, which edges and texture hardly reach (after Donoho and Johnstone, Biometrika 81, 1994).
     """
+    if min(luma.shape) < 2:
+        return 0.0
     fine = (luma[:-1:2, :-1:2] - luma[1::2, :-1:2] - luma[:-1:2, 1::2] + luma[1::2, 1::2]) / 2
     return float(np.quantile(_blocks(np.square(fine), BLOCK // 2), _SMOOTH) ** 0.5)
 

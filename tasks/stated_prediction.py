@@ -88,7 +88,8 @@ def _listed(told: str, classes: Sequence[str]) -> StatedPrediction:
         raise _wrong(told, f"{len(classes)} numbers, one for each of {', '.join(classes)[:200]}")
     read = [_share(one, told) for one in value]
     numbers = np.array([share for share, _ in read])
-    rounding = max(rounded for _, rounded in read)
+    # JSON drops zeros at the end: the longest number says how many digits there were.
+    rounding = min((rounded for share, rounded in read if share not in (0, 1)), default=0.0)
     if abs(numbers.sum() - 1) > _SUM_OFF + len(classes) * rounding:
         raise _wrong(told, "probabilities that sum to 1", f"numbers that sum to {numbers.sum():.4g}")
     return StatedPrediction(int(numbers.argmax()), None, numbers, rounding)
