@@ -12,7 +12,20 @@ import pytest
 from darkroom import __version__, demo_world
 from tasks.bundle import Bundle
 
-COMMANDS = ("demo", "train", "audit", "verify", "score", "held", "release", "discard", "predict", "promote", "serve")
+COMMANDS = (
+    "demo",
+    "train",
+    "audit",
+    "explain",
+    "verify",
+    "score",
+    "held",
+    "release",
+    "discard",
+    "predict",
+    "promote",
+    "serve",
+)
 HEAVY = ("tensorflow", "keras", "prefect", "pandas", "pyarrow", "great_expectations", "scipy", "numpy")
 
 
