@@ -7,7 +7,7 @@ far off, and a call is close where held-out images show that another class is no
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -16,6 +16,9 @@ from expectations.outliers import FLAGGED
 from expectations.standard import COVERAGE, Track
 from expectations.steadiness import Moved
 
+_NUMBERS: Final = dict(
+    enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], start=1)
+)
 # What damage does not change: where these are as in no training photo, another kind of image came.
 FACTS: Final = frozenset({"width", "height", "aspect_ratio", "bit_depth", "mode", "channels", "animated"})
 
@@ -105,6 +108,8 @@ def explain_image(evidence: Evidence, track: Track) -> Explanation:
     grounds = tuple(ground for ground in found if ground is not None)
     if not grounds:
         grounds = (_nothing(evidence, track),)
+    if evidence.theirs is not None and grounds[0].cause is not Cause.PREPARATION:
+        grounds = (replace(grounds[0], evidence=(*grounds[0].evidence, _of_theirs(evidence.theirs))), *grounds[1:])
     return Explanation(grounds[0].cause, grounds[0].sentence, grounds, _context(track))
 
 
@@ -138,7 +143,7 @@ def _damage(evidence: Evidence) -> Ground | None:
         return Ground(Cause.NOISE, sentence, ("truncated", *map(_told, grave)))
     if not grave:
         return None
-    sentence = f"The image is damaged: {grave[0].words}, more than {_share_of(grave[0].p)} of the training photos."
+    sentence = f"The image is damaged: {grave[0].words}, more so than {_share_of(grave[0].p)} of the known photos."
     return Ground(Cause.NOISE, sentence, tuple(_told(sign) for sign in grave))
 
 
@@ -158,7 +163,11 @@ def _other_distribution(evidence: Evidence) -> Ground | None:
         return None
     sizes = ((name.replace("_", " "), value) for name, value in evidence.odd_size)
     told += [f"its {name}, {value}, is beyond every training photo" for name, value in sizes]
-    return Ground(Cause.OTHER_DISTRIBUTION, f"The image is unlike what the model learned from: {told[0]}.", tuple(told))
+    return Ground(
+        Cause.OTHER_DISTRIBUTION,
+        f"The image is unlike what the model learned from: {told[0].rpartition(', p ')[0] or told[0]}.",
+        tuple(told),
+    )
 
 
 def _is_another_kind(evidence: Evidence) -> bool:
@@ -196,10 +205,6 @@ def _close_call(evidence: Evidence) -> Ground | None:
 
 def _nothing(evidence: Evidence, track: Track) -> Ground:
     told = ["no property, nor what the model sees, is unusual"]
-    if evidence.theirs is not None and evidence.theirs.differs:
-        told.append(
-            f"their {evidence.theirs.stated} is not what any of {evidence.theirs.tried} single wrong preparations gives"
-        )
     if not evidence.classes:
         return Ground(Cause.NOTHING_FOUND, "Nothing was found.", tuple(told))
     name, sure = evidence.classes[0]
@@ -210,6 +215,12 @@ def _nothing(evidence: Evidence, track: Track) -> Ground:
     return Ground(Cause.NOTHING_FOUND, f"{sentence}.", tuple(told))
 
 
+def _of_theirs(theirs: Theirs) -> str:
+    if not theirs.differs:
+        return f"their {theirs.stated} is what this bundle says, too"
+    return f"their {theirs.stated} is not what any of {theirs.tried} single wrong preparations gives"
+
+
 def _context(track: Track) -> str:
     if not track.n:
         return "How often the bundle is right was not measured: no image was held out."
@@ -217,7 +228,7 @@ def _context(track: Track) -> str:
     wrong = 1 - track.accuracy
     if wrong * track.n < 0.5:
         return f"{told}."
-    return f"{told}: one in {round(1 / wrong):,} is wrong, with or without a reason that can be found."
+    return f"{told}: one in {_NUMBERS.get(round(1 / wrong), f'{round(1 / wrong):,}')} is wrong, with or without a reason that can be found."
 
 
 def _told(sign: Sign) -> str:

@@ -116,7 +116,7 @@ def test_a_bundle_with_too_few_held_out_images_finds_nothing_by_p() -> None:
 def test_the_context_says_how_often_the_bundle_is_wrong_with_nothing_to_be_found() -> None:
     found = explain_image(CLEAR, TRACK)
     assert "right on 83%" in found.context
-    assert "one in 6 is wrong" in found.context
+    assert "one in six is wrong" in found.context
     assert "of 120 held-out images as ordinary and clear, 6 were wrong" in found.sentence
     assert "one in" not in explain_image(CLEAR, replace(TRACK, accuracy=1.0)).context
 
