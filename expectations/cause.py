@@ -16,9 +16,7 @@ from expectations.outliers import FLAGGED
 from expectations.standard import COVERAGE, Track
 from expectations.steadiness import Moved
 
-_NUMBERS: Final = dict(
-    enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], start=1)
-)
+_WORDS: Final = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 # What damage does not change: where these are as in no training photo, another kind of image came.
 FACTS: Final = frozenset({"width", "height", "aspect_ratio", "bit_depth", "mode", "channels", "animated"})
 
@@ -163,11 +161,8 @@ def _other_distribution(evidence: Evidence) -> Ground | None:
         return None
     sizes = ((name.replace("_", " "), value) for name, value in evidence.odd_size)
     told += [f"its {name}, {value}, is beyond every training photo" for name, value in sizes]
-    return Ground(
-        Cause.OTHER_DISTRIBUTION,
-        f"The image is unlike what the model learned from: {told[0].rpartition(', p ')[0] or told[0]}.",
-        tuple(told),
-    )
+    first = told[0].split(", p ")[0]
+    return Ground(Cause.OTHER_DISTRIBUTION, f"The image is unlike what the model learned from: {first}.", tuple(told))
 
 
 def _is_another_kind(evidence: Evidence) -> bool:
@@ -228,7 +223,9 @@ def _context(track: Track) -> str:
     wrong = 1 - track.accuracy
     if wrong * track.n < 0.5:
         return f"{told}."
-    return f"{told}: one in {_NUMBERS.get(round(1 / wrong), f'{round(1 / wrong):,}')} is wrong, with or without a reason that can be found."
+    each = round(1 / wrong)
+    said = _WORDS[each] if each < len(_WORDS) else f"{each:,}"
+    return f"{told}: one in {said} is wrong, with or without a reason that can be found."
 
 
 def _told(sign: Sign) -> str:
