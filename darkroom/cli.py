@@ -152,6 +152,7 @@ def train(
     sensitivity_images: Annotated[
         int, typer.Option(help="Held-out images that are prepared wrongly in every known way. 0: none.")
     ] = 50,
+    thumbnails: Annotated[bool, typer.Option(help="Small pictures of the photos in the bundle, for `explain`.")] = True,
     as_json: AsJson = False,
     *,
     context: typer.Context,
@@ -178,6 +179,7 @@ def train(
                 sensitivity_images=sensitivity_images,
                 remedy_seeds=ablate,
                 learning_curve=learning_curve,
+                thumbnails=thumbnails,
             )
         }
     )["examination"]
@@ -216,6 +218,7 @@ def adopt(
     ] = None,
     ladder_images: Annotated[int, typer.Option(help="Photos that go through the corruption ladder. 0: none.")] = 100,
     sensitivity_images: Annotated[int, typer.Option(help="Photos that are prepared in every wrong way. 0: none.")] = 50,
+    thumbnails: Annotated[bool, typer.Option(help="Small pictures of the photos in the bundle, for `explain`.")] = True,
     seed: Annotated[int, typer.Option(help="Of the samples that are drawn.")] = 0,
     as_json: AsJson = False,
 ) -> int:
@@ -242,6 +245,7 @@ def adopt(
             consent=consent or [],
             ladder_images=ladder_images,
             sensitivity_images=sensitivity_images,
+            thumbnails=thumbnails,
             seed=seed,
         )
     if as_json:
@@ -469,6 +473,34 @@ def predict(
 
         print_predictions(Console(), rows)
     return 1 if (rows["verdict"] == "quarantined").any() else 0
+
+
+@app.command()
+@_says
+def explain(
+    image: Annotated[Path, typer.Argument(help="The image file.")],
+    bundle: Annotated[Path, typer.Option(help="A bundle, or models/NAME for the version in use.")],
+    prediction: Annotated[
+        str | None,
+        typer.Option(help="What was predicted elsewhere: a class, class=confidence, or a JSON list of probabilities."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where explain.html and explain.json go. Empty: explained-<content>.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Say in one sentence why a prediction may be wrong, and show on one page what speaks for it."""
+    from darkroom.orchestrator import api
+
+    with api(), _progress(as_json):
+        from flows.explain import explain as explain_flow
+
+        explained = explain_flow(image=image, bundle=bundle, prediction=prediction, out=out)
+    if as_json:
+        _print_json(explained.model_dump(mode="json"))
+    else:
+        typer.echo(explained.as_text())
+    return 0
 
 
 @app.command()

@@ -176,3 +176,7 @@ class ExaminationOptions(_Form):
     learning_curve: bool = Field(
         default=False, description="Train on 25 and 50 % of the data too: would more of it still help?"
     )
+    thumbnails: bool = Field(
+        default=True,
+        description="Keep small pictures of the photos in the bundle, to show those that are nearest to an image.",
+    )

@@ -116,6 +116,12 @@ class NearestNeighbours:
             parts.append(np.sqrt(np.maximum(0, 2 - 2 * nearest)).mean(axis=1))
         return np.concatenate(parts)
 
+    def nearest(self, embeddings: NDArray[np.floating[Any]], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Positions in the bank, and distances, of the k nearest of (n, e) embeddings, the nearest first."""
+        cosine = (normalised(embeddings) @ self.bank.astype(np.float32).T).astype(np.float64)
+        order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+        return order, np.sqrt(np.maximum(0, 2 - 2 * np.take_along_axis(cosine, order, 1)))
+
     def to_bytes(self) -> bytes:
         """For the bundle."""
         file = io.BytesIO()

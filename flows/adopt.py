@@ -28,6 +28,7 @@ from flows.examination import climb_ladder, measure
 from flows.origin import Named, Origin, Outcome, Preparation
 from flows.preparing import infer_preparation
 from flows.sensitivity import weigh_variants
+from flows.single import learn_single
 from flows.train import learn_what_is_normal, report_training
 from tasks.adopting import look_at_photos, match_folders
 from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
@@ -90,6 +91,7 @@ def adopt(
     consent: list[str] = [],  # noqa: B006  # a form of lists needs one; it is never changed
     ladder_images: int = 100,
     sensitivity_images: int = 50,
+    thumbnails: bool = True,
     seed: int = 0,
     promote: bool = False,
 ) -> Adopted:
@@ -108,6 +110,7 @@ def adopt(
         consent: Code in the model that may run while it is opened, each piece by its name, such as Lambda:scale.
         ladder_images: Photos that go through the corruption ladder. 0: none.
         sensitivity_images: Photos that are prepared in every wrong way, to see what each would cost. 0: none.
+        thumbnails: Keep small pictures of the photos in the bundle, for `explain`.
         seed: Of the samples that are drawn.
         promote: Put this version into use. The first one always is.
 
@@ -119,7 +122,7 @@ def adopt(
         preparation = find_preparation(theirs, engine, named, preprocessing, seed)
         looked = look(theirs, engine, named, preparation.chosen, work, seed)
         knowledge = learn_what_is_normal(looked, seed)
-        outcome = examine(looked, ladder_images, sensitivity_images, seed, data)
+        outcome = examine(looked, ladder_images, sensitivity_images, thumbnails, seed, data)
         origin = Origin(theirs, named, preparation)
         goldens = choose_goldens(looked.profile, data)
         card = write_card(name, origin, looked, knowledge, outcome, goldens, group_by, data)
@@ -299,12 +302,15 @@ def look(
 
 
 @task(name="examine the model", cache_policy=NO_CACHE)
-def examine(looked: TrainedModel, ladder_images: int, sensitivity_images: int, seed: int, data: Path) -> Outcome:
+def examine(
+    looked: TrainedModel, ladder_images: int, sensitivity_images: int, thumbnails: bool, seed: int, data: Path
+) -> Outcome:
     """How well it does on these photos, on worse ones, and on the same ones wrongly prepared."""
     return Outcome(
         measure(looked.profile, looked.classes),
         climb_ladder(looked, ladder_images, seed, tell),
         weigh_variants(looked, data, sensitivity_images, seed, tell),
+        learn_single(looked, seed, tell, thumbnails=thumbnails),
     )
 
 

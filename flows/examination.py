@@ -22,6 +22,7 @@ from expectations.sensitivity import Sensitivity
 from expectations.splits import Gap, SplitComparison, compare_splits, generalisation_gap
 from flows.repeating import LearningPoint, learn_on_less, try_remedies
 from flows.sensitivity import weigh_variants
+from flows.single import Single, learn_single
 from tasks.corruptions import KINDS
 from tasks.fingerprints import fingerprint
 from tasks.inference import load_engine
@@ -55,6 +56,7 @@ class Examined:
     audit: Audit
     ladder: Ladder | None
     sensitivity: Sensitivity | None = None
+    single: Single | None = None
     remedies: Sequence[Worth] = ()
     learning_curve: Sequence[LearningPoint] = ()
 
@@ -65,6 +67,8 @@ class Examined:
             files["ladder.json"] = self.ladder.to_json().encode()
         if self.sensitivity is not None:
             files["sensitivity.json"] = self.sensitivity.to_json().encode()
+        if self.single is not None:
+            files |= self.single.to_files()
         repeated = {
             "remedies.json": [asdict(one) for one in self.remedies],
             "learning_curve.json": [asdict(one) for one in self.learning_curve],
@@ -111,6 +115,7 @@ def examine(
         ),
         ladder=climb_ladder(model, options.ladder_images, recipe.seed, progress),
         sensitivity=weigh_variants(model, folder, options.sensitivity_images, recipe.seed, progress),
+        single=learn_single(model, recipe.seed, progress, thumbnails=options.thumbnails),
         remedies=remedies,
         learning_curve=curve,
     )

@@ -28,6 +28,8 @@ from tasks.workers import Arrived, DecodePool, Job, Refused, Wanted
 
 # A few dozen: enough to keep the engine busy, few enough that a shard's tensors are never in memory together.
 BATCH = 32
+# Longest side of the picture that a person sees of an image that is looked at closely.
+_PICTURE = 480
 
 
 class Proof(BaseModel):
@@ -77,6 +79,15 @@ class Looked:
     rows: pd.DataFrame
     outcome: RowOutcome
     refused: list[Refused]
+    closely: Closely | None = None
+
+
+@dataclass(frozen=True)
+class Closely:
+    """Images as they arrived, with pixels at the model's size and a picture for people; embeddings (n, e)."""
+
+    arrived: list[Arrived]
+    embeddings: NDArray[np.float32]
 
 
 # The last bundle that this process has proved: shards of one run, and calls of `predict`, come to the same one.
@@ -128,24 +139,34 @@ def proved(path: Path) -> Instruments:
 
 
 def look(
-    jobs: Sequence[Job], instruments: Instruments, *, processes: int | None = None, teams: Sequence[TeamSuite] = ()
+    jobs: Sequence[Job],
+    instruments: Instruments,
+    *,
+    processes: int | None = None,
+    teams: Sequence[TeamSuite] = (),
+    closely: bool = False,
 ) -> Looked:
-    """Decode, measure, predict and doubt; keys of the jobs are the paths of the rows."""
+    """Decode, measure, predict and doubt; keys of the jobs are the paths of the rows.
+
+    `closely` keeps what it takes to explain: for a few images, because pixels stay in memory.
+    """
+    wanted = Wanted(tensor=True, properties=True, resized=closely, thumbnail=_PICTURE if closely else 0)
+    kept: list[Arrived] = []
     refused: list[Refused] = []
     batches = []
     seen = 0
-    with DecodePool(
-        instruments.bundle.preprocessing, Wanted(tensor=True, properties=True), processes=processes
-    ) as pool:
+    with DecodePool(instruments.bundle.preprocessing, wanted, processes=processes) as pool:
         for batch in _batches(pool.run(jobs), refused):
             batches.append(_predicted(batch, instruments))
+            kept += batch if closely else []
             seen += len(batch)
             tell("images", seen + len(refused), len(jobs))
     if not batches:
         return Looked(PREDICTIONS.empty_table().to_pandas(), RowOutcome(), refused)
     rows = pd.concat([rows for rows, _ in batches], ignore_index=True)
     embeddings = np.concatenate([embeddings for _, embeddings in batches])
-    return Looked(*_doubted(rows, embeddings, instruments, teams), refused)
+    near = Closely(kept, embeddings) if closely else None
+    return Looked(*_doubted(rows, embeddings, instruments, teams), refused, near)
 
 
 def predict_files(bundle: Path, files: Sequence[Path], *, processes: int | None = None) -> pd.DataFrame:

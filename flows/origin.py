@@ -10,6 +10,7 @@ from expectations.measures import Measures
 from expectations.sensitivity import Sensitivity
 from flows.examination import Ladder
 from flows.preparing import InferredPreparation
+from flows.single import Single
 from tasks.adopting import Matched
 from tasks.foreign import ForeignModel
 from tasks.preprocessing import Preprocessing
@@ -64,11 +65,15 @@ class Outcome:
     measures: dict[str, Measures]
     ladder: Ladder | None
     sensitivity: Sensitivity | None
+    single: Single
 
     def to_files(self) -> Mapping[str, bytes]:
         """File name → bytes, for the bundle."""
         told = {"ladder.json": self.ladder, "sensitivity.json": self.sensitivity}
-        return {name: one.to_json().encode() for name, one in told.items() if one is not None}
+        return {
+            **{name: one.to_json().encode() for name, one in told.items() if one is not None},
+            **self.single.to_files(),
+        }
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from tasks.bundle import Bundle
 COMMANDS = (
     "demo",
     "train",
+    "adopt",
     "audit",
     "diagnose",
+    "explain",
     "verify",
     "score",
     "held",

@@ -1,4 +1,4 @@
-"""The deployments `train`, `score` and `verify`: what `darkroom serve` registers, and prefect.yaml says too."""
+"""The deployments `train`, `score`, `verify`, `explain`: what `darkroom serve` registers; prefect.yaml says it, too."""
 
 from __future__ import annotations
 
@@ -58,6 +58,12 @@ DEPLOYMENTS = (
         description="Prove a bundle: every digest, then every golden image.",
         parameters={"bundle": "models/model"},
     ),
+    Deployment(
+        name="explain",
+        entrypoint="flows.explain.explain",
+        description="Say in one sentence why the prediction of one image may be wrong.",
+        parameters={"bundle": "models/model"},
+    ),
 )
 
 
@@ -93,7 +99,7 @@ def make_pool(client: SyncPrefectClient) -> None:
 
 
 def register(client: SyncPrefectClient, folder: Path, *, schedule_is_active: bool) -> None:
-    """Create or renew the three deployments, with paths below `folder`; nights that are due stay due."""
+    """Create or renew the deployments, with paths below `folder`; nights that are due stay due."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.types.entrypoint import EntrypointType
 

@@ -1,0 +1,85 @@
+"""Explain: why one prediction may be wrong, in one sentence, with the evidence on one page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from darkroom.errors import WrongUse
+from flows.explained import Explained, record_of
+from flows.explaining import Told, explain_bytes
+from flows.explanation_shown import page_of
+from flows.looking import Instruments, proved
+from tasks.decode import Limits
+from tasks.refusal import ImageRefused
+from tasks.report.explain_page import ExplainPage, explain_markdown, write_explanation
+from tasks.stated_prediction import read_stated
+from tasks.worker_main import read_file
+
+
+@flow(name="explain", flow_run_name="explain {image}")
+def explain(image: Path, bundle: Path, prediction: str | None = None, out: Path | None = None) -> Explained:
+    """Say in one sentence why a prediction may be wrong, and show on one page what speaks for it.
+
+    Args:
+        image: The image file.
+        bundle: A bundle, or models/NAME for the version in use.
+        prediction: What was predicted elsewhere: a class, class=confidence, or a JSON list of probabilities.
+        out: Where explain.html and explain.json go. Empty: a folder explained-<first digits of the content's sha256>.
+
+    """
+    data = read(image)
+    instruments = prove_bundle(bundle)
+    told = explain_image(data, instruments, prediction)
+    page = page_of(image, told, instruments.bundle)
+    explained = record_of(image, data, told, instruments.bundle)
+    explained = write(out or Path(f"explained-{hashlib.sha256(data).hexdigest()[:12]}"), page, explained)
+    report_explanation(page)
+    return explained
+
+
+def read(image: Path) -> bytes:
+    """The file's bytes. Raises WrongUse where it cannot be read."""
+    try:
+        return read_file(str(image), Limits().max_bytes)
+    except ImageRefused as refused:
+        raise WrongUse(
+            "The image cannot be read.",
+            file=image,
+            expected="an image file",
+            found=f"{refused.reason.sentence} {refused.detail}".strip(),
+            todo="name one file",
+        ) from refused
+
+
+@task(name="prove the bundle", cache_policy=NO_CACHE)
+def prove_bundle(bundle: Path) -> Instruments:
+    """Digests and goldens, unless this process has just proved them."""
+    return proved(bundle)
+
+
+@task(name="look, compare, shake, name the cause", cache_policy=NO_CACHE)
+def explain_image(data: bytes, instruments: Instruments, prediction: str | None) -> Told:
+    """One decode and one forward pass; then every variant and every slight change."""
+    stated = None if prediction is None else read_stated(prediction, instruments.bundle.classes)
+    return explain_bytes(data, instruments, stated)
+
+
+@task(name="write the explanation", cache_policy=NO_CACHE)
+def write(out: Path, page: ExplainPage, explained: Explained) -> Explained:
+    """The page, and the same for programs."""
+    whole = explained.model_copy(update={"page": str(out / "explain.html")})
+    told = json.dumps(whole.model_dump(mode="json"), indent=1, allow_nan=False)
+    write_explanation(out, page, {"explain.json": told.encode()})
+    return whole
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def report_explanation(page: ExplainPage) -> None:
+    """The explanation in the Prefect UI."""
+    create_markdown_artifact(explain_markdown(page), key="explanation", description=page.bundle_id)
