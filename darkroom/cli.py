@@ -212,7 +212,7 @@ def adopt(
     out: Annotated[Path, typer.Option(help="Where bundles are sealed.")] = Path("models"),
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = "adopted",
     image_size: Annotated[int, typer.Option(help="Side of the square, for a model that takes any size.")] = 0,
-    group_by: Annotated[GroupBy, typer.Option(help="What is resampled whole: image, or sub-folder.")] = GroupBy.IMAGE,
+    group_by: Annotated[GroupBy, typer.Option(help="What is counted together: image, or sub-folder.")] = GroupBy.IMAGE,
     consent: Annotated[
         list[str] | None, typer.Option(help="Code in the model that may run while it is opened, such as Lambda:scale.")
     ] = None,

@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 
 from expectations.accuracy import calibration_error
 
-_RESAMPLES = 2000
-_FEWEST_GROUPS = 10
-
 
 @dataclass(frozen=True)
 class Measures:
-    """Of one split. `interval`: 95 %, groups resampled whole. `confusion`: rows true, columns predicted."""
+    """Of one split. `interval`: 95 %, images of a group counted together. `confusion`: rows true, columns predicted."""
 
     n: int
     groups: int
@@ -39,7 +36,7 @@ def measure_predictions(
     groups: NDArray[Any],
     classes: tuple[str, ...],
 ) -> Measures:
-    """Measure probabilities (n, k) against labels (n,), positions in `classes`; groups (n,) are resampled whole."""
+    """Measure probabilities (n, k) against labels (n,), positions in `classes`; images of one of the groups (n,) are counted together."""
     predicted = probabilities.argmax(axis=1)
     right = predicted == labels
     confusion = np.zeros((len(classes), len(classes)), np.int64)
@@ -64,43 +61,33 @@ def measure_predictions(
 def accuracy_interval(right: NDArray[np.bool_], groups: NDArray[Any]) -> tuple[float, float]:
     """95 % interval of the accuracy.
 
-    Where every image is a group of its own: Wilson's (1927). Else a bootstrap of whole groups with a fixed seed: images
-    of one session are right and wrong together, and an interval that treats them as independent is too narrow. A
-    bootstrap of few groups is too narrow itself: under ten of them Student's t on what they differ by (the ratio
-    estimator of cluster sampling, Cochran 1977); of one group nothing can be said.
+    Wilson's (1927), where every image is a group of its own. Images of one session are right and wrong together, and an
+    interval that treats them as independent is too narrow: there, Wilson's with as many images as the sessions are
+    worth (the variance of the ratio estimator of cluster sampling, Cochran 1977) and Student's t with their degrees of
+    freedom (Dean & Pagano, "Evaluating confidence interval methods for binomial proportions in clustered surveys",
+    2015). A bootstrap of whole sessions holds the truth less often, above all near 1: with 12 sessions of accuracy 0.93
+    in 88 % of the cases instead of 94 %. Of one session nothing can be said.
     """
+    from scipy.special import stdtrit
+
     n = len(right)
     if n == 0:
         return 0.0, 1.0
-    if len(np.unique(groups)) == n:
-        z, share = 1.959964, right.mean()
-        centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-        reach = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-        return float(centre - reach), float(centre + reach)
+    share = float(right.mean())
     _, group = np.unique(groups, return_inverse=True)
     size, hits = np.bincount(group), np.bincount(group, weights=right).astype(np.float64)
-    if len(size) < _FEWEST_GROUPS:
-        return _of_few_groups(size, hits)
-    low, high = np.quantile(_resampled(size, hits, np.random.default_rng(0)), [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _of_few_groups(size: NDArray[np.int64], hits: NDArray[np.float64]) -> tuple[float, float]:
-    from scipy.special import stdtrit
-
     g = len(size)
+    if g == n:
+        return _wilson(share, n, 1.959964)
     if g < 2:
         return 0.0, 1.0
-    share = hits.sum() / size.sum()
-    # Groups that happen to agree do not make the images certain: never narrower than independent images would be.
-    between = float(np.sqrt(g / (g - 1) * ((hits - share * size) ** 2).sum())) / size.sum()
-    independent = float(np.sqrt((share * (1 - share) + 1 / size.sum()) / size.sum()))
-    reach = float(stdtrit(g - 1, 0.975)) * max(between, independent)
-    return max(0.0, float(share - reach)), min(1.0, float(share + reach))
+    between = g / (g - 1) * float(((hits - share * size) ** 2).sum()) / n**2
+    # Sessions that happen to agree do not make the images certain: never worth more than independent ones.
+    alone = (share * (1 - share) + 1 / n) / n
+    return _wilson(share, n / max(1.0, between / alone), float(stdtrit(g - 1, 0.975)))
 
 
-def _resampled(size: NDArray[np.int64], hits: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
-    """Bootstrap of whole groups, of which so many images were right: what the accuracy might as well have been."""
-    # One resample at a time: all at once would be gigabytes for many groups.
-    drawn = (random.integers(len(size), size=len(size)) for _ in range(_RESAMPLES))
-    return np.array([hits[chosen].sum() / size[chosen].sum() for chosen in drawn])
+def _wilson(share: float, n: float, z: float) -> tuple[float, float]:
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
+    return max(0.0, centre - reach), min(1.0, centre + reach)

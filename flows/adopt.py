@@ -106,7 +106,7 @@ def adopt(
             photos.
         preprocessing: How its images were prepared: a preset, or a preprocessing.json. Empty: inferred from the photos.
         image_size: Side of the square, for a model that takes any. 0: the model's own.
-        group_by: What belongs together and is resampled whole: each image alone, or sub-folders (sessions).
+        group_by: What belongs together and is counted so: each image alone, or sub-folders (sessions).
         consent: Code in the model that may run while it is opened, each piece by its name, such as Lambda:scale.
         ladder_images: Photos that go through the corruption ladder. 0: none.
         sensitivity_images: Photos that are prepared in every wrong way, to see what each would cost. 0: none.

@@ -87,3 +87,15 @@ def test_few_sessions_make_a_wide_interval(groups: list[int], right: int, least:
     low, high = accuracy_interval(np.arange(20) < right, np.array(groups))
     assert 0 <= low <= right / 20 <= high <= 1
     assert least <= high - low <= most
+
+
+@pytest.mark.parametrize(("sessions", "accuracy", "alike"), [(6, 0.8, 0.1), (6, 0.93, 0.1), (12, 0.93, 0.05)])
+def test_the_interval_of_grouped_images_holds_the_truth(sessions: int, accuracy: float, alike: float) -> None:
+    numbers = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        each = numbers.beta(accuracy * (1 / alike - 1), (1 - accuracy) * (1 / alike - 1), sessions)
+        right = np.concatenate([numbers.random(20) < share for share in each])
+        low, high = accuracy_interval(right, np.repeat(np.arange(sessions), 20))
+        held += low <= accuracy <= high
+    assert held / 400 > 0.92
