@@ -36,7 +36,7 @@ def measure_predictions(
     groups: NDArray[Any],
     classes: tuple[str, ...],
 ) -> Measures:
-    """Measure probabilities (n, k) against labels (n,), positions in `classes`; images of one of the groups (n,) are counted together."""
+    """Measure probabilities (n, k) against labels (n,), positions in `classes`; images of a group count together."""
     predicted = probabilities.argmax(axis=1)
     right = predicted == labels
     confusion = np.zeros((len(classes), len(classes)), np.int64)

@@ -23,7 +23,8 @@ _MOST_IMAGES: Final = 10_000
 class Cost:
     """One variant on labelled images. Shares in [0, 1].
 
-    accuracy: with its 95 % interval, images of a group counted together; a file that its decoder refuses is answered wrongly.
+    accuracy: with its 95 % interval, images of a group counted together; a file that its decoder refuses is
+    answered wrongly.
     flips: share of images whose top-1 is another, or that are refused. worst: the largest change of one probability.
     shows: share of images on which a probability changes by `SHOWS` or more, or that are refused.
     images_to_tell: how many new images tell the variant from the pinned preparation; None where none of these does.

@@ -234,8 +234,8 @@ class CardFacts:
     `confusion` counts validation images: rows the true class, columns the predicted one, both in the order of
     `classes`, which is the order of the model's outputs. Calibration errors are expected calibration errors in [0, 1]
     on validation images, `None` where not measured. `gap` is training minus validation accuracy in points: value, low,
-    high, images of a group counted together. `kept_epoch` is the epoch whose weights stayed; without it the lowest validation loss
-    of the last phase. The first of `remedies` is plain.
+    high, images of a group counted together. `kept_epoch` is the epoch whose weights stayed; without it the lowest
+    validation loss of the last phase. The first of `remedies` is plain.
     """
 
     name: str
