@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from expectations.outliers import conformal
 
-# Column → direction in which damage pushes, whether a ratio is what counts, and the words for it. Of two that are as rare
-# the first is named: a strong compression leaves flat parts, and not the other way round.
+# Column → direction in which damage pushes, whether a ratio is what counts, and the words for it. Of two as rare the
+# first is named: a strong compression leaves flat parts, and not the other way round.
 _SIGNS: Final[Mapping[str, tuple[int, bool, str]]] = {
     "jpeg_quality": (-1, False, "it was saved with a low JPEG quality"),
     "grain": (1, True, "it is noisy"),
