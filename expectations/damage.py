@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from expectations.outliers import conformal
+from expectations.outliers import FLAGGED, conformal
 
-# Column → direction in which damage pushes, whether a ratio is what counts, and the words for it.
+# Column → direction in which damage pushes, whether a ratio is what counts, and the words for it. Of two that are
+# rare the first is named: a strong compression leaves flat parts, and not the other way round.
 _SIGNS: Final[Mapping[str, tuple[int, bool, str]]] = {
+    "jpeg_quality": (-1, False, "it was saved with a low JPEG quality"),
     "grain": (1, True, "it is noisy"),
     "edge_strength": (-1, True, "it is not sharp"),
-    "jpeg_quality": (-1, False, "it was saved with a low JPEG quality"),
     "missing_share": (1, False, "a part of it holds no picture"),
 }
 MEASURED: Final = ("grain", "edge_strength", "missing_share")  # on pixels; the other is a property
@@ -48,18 +49,16 @@ class DamageScale:
     known: tuple[tuple[float, ...], ...]
 
     def signs(self, row: Mapping[str, Any]) -> list[Sign]:
-        """Of one image, the gravest first. `row`: its properties and MEASURED; what is missing says nothing."""
+        """Of one image, the rare ones first. `row`: its properties and MEASURED; what is missing says nothing."""
         found = []
         for name, usual, known in zip(self.names, self.median, self.known, strict=True):
             value = row.get(name)
             if value is None or not np.isfinite(value):
                 continue
             grown = float(_growing(np.array([value]), name)[0]) - _slack(name, usual)
-            worst = known[-1]
-            beyond = (grown - worst) / max(worst - float(np.median(known)), _SLACK)
             p = float(conformal(np.array([grown]), np.asarray(known))[0])
-            found.append((p, -beyond, Sign(name, _SIGNS[name][2], float(value), usual, p)))
-        return [sign for _, _, sign in sorted(found, key=lambda one: one[:2])]
+            found.append(Sign(name, _SIGNS[name][2], float(value), usual, p))
+        return sorted(found, key=lambda sign: (not sign.p <= FLAGGED, list(_SIGNS).index(sign.name)))
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> DamageScale:
