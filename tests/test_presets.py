@@ -535,7 +535,7 @@ def test_presets_state_every_knob_and_differ_from_each_other() -> None:
 
 
 WRONG: dict[str, tuple[str, dict[str, Any]]] = {
-    "no such preset": ("opencv", {}),
+    "no such preset": ("scikit_image", {}),
     "no such interpolation": ("load_img", {"interpolation": "area"}),
     "no such knob": ("load_img", {"colour_space": "lab"}),
     "no such values": ("load_img", {"values": "mobilenet_v9"}),

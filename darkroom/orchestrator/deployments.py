@@ -59,6 +59,24 @@ DEPLOYMENTS = (
         parameters={"bundle": "models/model"},
     ),
     Deployment(
+        name="adopt",
+        entrypoint="flows.adopt.adopt",
+        description="Make a bundle of a model that was made elsewhere, and find out how its images were prepared.",
+        parameters={"models": "models"},
+    ),
+    Deployment(
+        name="audit",
+        entrypoint="flows.audit.audit",
+        description="Look for what flatters a bundle's validation accuracy, and tell it again without.",
+        parameters={"bundle": "models/model"},
+    ),
+    Deployment(
+        name="diagnose",
+        entrypoint="flows.diagnose.diagnose",
+        description="Say which mistake makes the predictions that somebody got elsewhere.",
+        parameters={"bundle": "models/model"},
+    ),
+    Deployment(
         name="explain",
         entrypoint="flows.explain.explain",
         description="Say in one sentence why the prediction of one image may be wrong.",
