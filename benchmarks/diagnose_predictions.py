@@ -222,6 +222,7 @@ def _not_ours(trial: int, other: NDArray[np.float32], rng: np.random.Generator) 
 def _bundle(seed: int = 0) -> Any:
     """A bundle of the trashnet photos on the 0.35 backbone."""
     from benchmarks.night import trashnet_recipe
+    from darkroom.orchestrator import api
     from darkroom.settings import ExaminationOptions
     from flows.train import train
     from tasks.bundle import open_bundle
@@ -229,10 +230,11 @@ def _bundle(seed: int = 0) -> Any:
     place = TemporaryDirectory(prefix="darkroom-diagnose-")
     _kept.append(place)
     recipe = trashnet_recipe().model_copy(update={"seed": seed})
-    options = ExaminationOptions(ladder_images=0)
-    sealed = train(
-        folder=data() / "trashnet", models=Path(place.name), name="trashnet", recipe=recipe, examination=options
-    )
+    options = ExaminationOptions(ladder_images=0, sensitivity_images=0, thumbnails=False)
+    with api():
+        sealed = train(
+            folder=data() / "trashnet", models=Path(place.name), name="trashnet", recipe=recipe, examination=options
+        )
     return open_bundle(Path(sealed.path))
 
 
