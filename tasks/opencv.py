@@ -5,10 +5,6 @@ Imported only where the knobs name it. One thread: an image is small, and proces
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, Final
 
@@ -50,8 +46,7 @@ def decoded(data: bytes, name: str, knobs: Decode) -> NDArray[np.uint8]:
     if knobs.exif_orientation != "applied":
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        with _without_libtiff() if name == "TIFF" else nullcontext():
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as problem:
         raise ImageRefused(Reason.BROKEN_DATA, str(problem)) from problem
     if image is None:  # truncated, broken and unknown are one to it
@@ -59,20 +54,6 @@ def decoded(data: bytes, name: str, knobs: Decode) -> NDArray[np.uint8]:
     if image.ndim == 2:
         return np.repeat(image[..., None], 3, axis=-1)
     return np.ascontiguousarray(image[..., ::-1])
-
-
-@contextmanager
-def _without_libtiff() -> Iterator[None]:
-    """OpenCV's own libtiff writes to the process's standard error, a line for every odd tag, and no flag stops it."""
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
 
 
 def resized(part: NDArray[Any], size: tuple[int, int], interpolation: str, *, half_pixel: bool) -> NDArray[Any]:

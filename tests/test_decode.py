@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import pickle
@@ -554,14 +553,3 @@ def test_the_libraries_that_pixels_depend_on_have_versions() -> None:
     found = decoder_libraries()
     assert {"pillow", "libjpeg_turbo", "zlib", "libtiff", "webp"} <= set(found)
     assert found["pillow"] == Image.__version__
-
-
-@pytest.mark.real_data
-def test_opencv_writes_nothing_to_the_terminal_about_odd_tiffs(data: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    knobs = preset("opencv", size=(8, 8)).decode
-    files = [file for file in sorted((data / "images" / "odd").iterdir()) if file.suffix in (".tif", ".tiff")]
-    for file in files:
-        with contextlib.suppress(ImageRefused):
-            decode(file.read_bytes(), knobs)
-    assert len(files) > 5
-    assert capfd.readouterr() == ("", "")
