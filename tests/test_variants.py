@@ -422,3 +422,16 @@ def test_a_preparation_without_opencv_does_not_import_it() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["False"]
+
+
+@pytest.mark.real_data
+def test_libraries_write_nothing_to_the_terminal_about_odd_files(
+    engine: Engine, data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    odd = [file.read_bytes() for file in sorted((data / "images" / "odd").iterdir()) if b"tif" in file.name.encode()]
+    replay = Replay(engine, odd, LOAD_IMG)
+    for decoder in ("pillow", "opencv"):
+        variant = next((one for one in catalogue(LOAD_IMG) if one.name == f"decoder={decoder}"), None)
+        replay.tensors(LOAD_IMG if variant is None else applied(LOAD_IMG, [variant]) or LOAD_IMG)
+    assert len(odd) > 5
+    assert capfd.readouterr().err == ""

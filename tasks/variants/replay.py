@@ -7,8 +7,11 @@ memory only in tasks.workers.
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 
@@ -17,7 +20,7 @@ from numpy.typing import NDArray
 
 from darkroom.errors import WrongUse
 from darkroom.progress import Progress
-from tasks.decode import ImageRefused, Limits, decode
+from tasks.decode import ImageRefused, Limits, decode, sniff
 from tasks.geometry import to_resized
 from tasks.inference import BATCH, Engine
 from tasks.knobs import Decode, Geometry, Preprocessing, Values
@@ -177,8 +180,10 @@ class Replay:
         return self._resized.get((preprocessing.decode, preprocessing.geometry, row), resize)
 
     def _decode(self, knobs: Decode, row: int) -> Array | None:
+        data = self._images[row]
         try:
-            return decode(self._images[row], knobs, self._limits).pixels
+            with nullcontext() if sniff(data[:64]) == "JPEG" else _quiet():
+                return decode(data, knobs, self._limits).pixels
         except ImageRefused:
             return None
 
@@ -202,6 +207,20 @@ class Replay:
         if outside:
             raise WrongUse("no such image", expected=f"rows 0 … {len(self._images) - 1}", found=outside[:5])
         return rows
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on standard error: libtiff and libpng write a line for every odd tag, and no flag stops them."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 class _Kept(Generic[Key]):
