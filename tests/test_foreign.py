@@ -25,6 +25,7 @@ from tasks.foreign import (
     open_foreign,
     read_labels,
 )
+from tasks.foreign.consent import code_in
 from tasks.foreign.graph_reading import GraphReading
 from tasks.foreign.origin import origin_of
 from tasks.inference import load_engine
@@ -501,6 +502,38 @@ def test_a_function_of_tensorflow_that_acts_is_refused_before_the_model_is_loade
     monkeypatch.setattr("tasks.foreign.opening.load_legacy", lambda *_: pytest.fail("the model was loaded"))
     with pytest.raises(UnsupportedModel, match=function):
         open_foreign(path, tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    "symbol", ["io.gfile.remove", "io.TFRecordWriter", "load_op_library", "keras.backend.set_floatx"]
+)
+@pytest.mark.parametrize("kind", ["ClassMethod", "TFOpLambda"])
+def test_a_layer_that_calls_what_it_is_told_to_does_not_run(tmp_path: Path, kind: str, symbol: str) -> None:
+    path = saved(arithmetic(tf_keras), tmp_path / "m.h5")
+    victim = tmp_path / "kept.txt"
+    victim.write_text("kept")
+    told = {"cls_symbol": symbol, "method_name": "__call__"} if kind == "ClassMethod" else {"function": symbol}
+    layer = {
+        "class_name": kind,
+        "module": "tf_keras.src.layers.core.tf_op_layer",
+        "config": {"name": "odd", "trainable": True, "dtype": "float32", **told},
+        "name": "odd",
+        "inbound_nodes": [[["_CONSTANT_VALUE", -1, str(victim), {"kwargs": {}}]]],
+    }
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        config["config"]["layers"].append(layer)
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(UnsupportedModel, match="would run"):
+        open_foreign(path, tmp_path / "work")
+    assert victim.read_text() == "kept"
+
+
+@pytest.mark.parametrize("kind", ["TFSMLayer", "TorchModuleWrapper", "StringLookup", "__lambda__"])
+@pytest.mark.parametrize("where", ["layers", "compile_config"])
+def test_layers_that_load_other_files_are_code_wherever_they_are(kind: str, where: str) -> None:
+    inner = {"class_name": kind, "config": {"name": "odd", "filepath": "elsewhere"}}
+    assert [code.name for code in code_in({"class_name": "Sequential", "config": {where: [inner]}})] == [kind]
 
 
 class Calls(keras.layers.Layer):  # type: ignore[misc]

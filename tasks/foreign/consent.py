@@ -37,16 +37,26 @@ _FORMAT: Final = frozenset(
     | {"CompositeTensorSpec", "TensorShape", "__bytes__", "InputSpec", "BatchNormalizationV1"}
 )
 # Arithmetic between layers (x / 127.5 - 1): an operation, which computes and nothing else.
-_OPERATIONS: Final = ("keras.src.ops.", "tf_keras.src.layers.core.tf_op_layer", "keras.src.layers.core.tf_op_layer")
+_OPERATIONS: Final = "keras.src.ops."
+# Public layers that call whatever their configuration names, or load another file: ClassMethod with the name
+# io.gfile.remove and a constant runs it while the model is loaded; a vocabulary may be the path of any file.
+_ACTS: Final = frozenset(
+    {"ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer", "__lambda__"}
+    | {"TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"}
+    | {"StringLookup", "IntegerLookup", "TextVectorization"}
+)
 # Functions of TensorFlow that tf_keras keeps by name, and calls while it loads a model: with a constant instead of a
 # layer's output that runs at once, and tf.io.write_file or tf.load_library would be such names. These only compute.
 _BY_NAME: Final = ("TFOpLambda", "SlicingOpLambda")
 _COMPUTES: Final = re.compile(
-    r"(math|nn|image|linalg|__operators__|compat\.v1\.nn|compat\.v1\.math|keras\.backend|keras\.activations)\.\w+"
+    r"(math|nn|image|linalg|__operators__|compat\.v1\.nn|compat\.v1\.math|keras\.activations)\.\w+"
+    r"|keras\.backend\.(cast|clip|mean|sum|max|min|abs|sqrt|square|exp|log|pow|reshape|flatten|expand_dims|squeeze"
+    r"|concatenate|stack|permute_dimensions|reverse|softmax|relu|sigmoid|tanh|l2_normalize|resize_images)"
     r"|(compat\.v1\.)?(cast|reshape|concat|expand_dims|squeeze|transpose|reverse|stack|unstack|split|pad|identity|shape)"
     r"|clip_by_value|tile|slice|strided_slice|gather|where|ones_like|zeros_like|convert_to_tensor|broadcast_to|repeat|roll"
     r"|stop_gradient"
 )
+_OF_TRAINING: Final = ("compile_config", "build_config", "training_config")
 _ACTIVATIONS: Final = ("activation", "recurrent_activation")
 
 
@@ -117,6 +127,9 @@ def _found(config: Any) -> Iterator[Code]:
         name = str(inner.get("name")) if isinstance(inner, dict) else str(config.get("name"))
         yield Code(f"Lambda:{name}", f"a Lambda layer named {name!r}")
         return
+    if kind in _ACTS:
+        yield Code(str(kind), f"a {kind}, which calls what it is told to, or loads another file")
+        return
     if kind in _BY_NAME and isinstance(inner, dict) and not _COMPUTES.fullmatch(str(inner.get("function"))):
         yield Code(str(inner.get("function")), f"the function {str(inner.get('function'))!r} of TensorFlow")
     if isinstance(kind, str) and not _is_own(kind, config):
@@ -126,7 +139,9 @@ def _found(config: Any) -> Iterator[Code]:
     for key, value in config.items():
         if key in _ACTIVATIONS and isinstance(value, str) and not _is_activation(value):
             yield Code(value, f"an activation {value!r}, which is not part of Keras")
-        if key not in ("compile_config", "build_config", "training_config"):
+        if key in _OF_TRAINING:  # optimizers and losses, which are not built; of them only code is of interest
+            yield from (code for code in _found(value) if code.name in _ACTS or code.name.startswith("Lambda:"))
+        else:
             yield from _found(value)
 
 
