@@ -207,10 +207,10 @@ def adopt(
         Path | None, typer.Option(help="Names of the outputs in their order. Empty: beside the model, or solved.")
     ] = None,
     preprocessing: Annotated[
-        str, typer.Option(help="A preset or a preprocessing.json. Empty: inferred from the photos.")
+        str, typer.Option(help="A preset, such as load_img:unit, or a preprocessing.json. Empty: inferred.")
     ] = "",
     out: Annotated[Path, typer.Option(help="Where bundles are sealed.")] = Path("models"),
-    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "adopted",
+    name: Annotated[str, typer.Option(help="Name of the bundle. Empty: that of the model's file.")] = "",
     image_size: Annotated[int, typer.Option(help="Side of the square, for a model that takes any size.")] = 0,
     group_by: Annotated[GroupBy, typer.Option(help="What is counted together: image, or sub-folder.")] = GroupBy.IMAGE,
     consent: Annotated[

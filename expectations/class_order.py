@@ -9,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-# Twice so many images must speak for the order found as for the best order that swaps any two of its classes.
-_CLEAR: Final = 2.0
-_FEWEST: Final = 5
+# That images which have no opinion would speak so clearly for two names must be less likely than this, over all pairs
+# and everything that was tried.
+_CHANCE: Final = 0.01
+_NAMED: Final = 6
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,22 @@ class ClassOrder:
         told = f"The order of the outputs was solved from the labelled images: {', '.join(self.names)}"
         if not self.unclear:
             return f"{told}; {self.accuracy:.0%} of them are then right, and no two names could be swapped."
-        pairs = ", ".join(f"{first} and {second}" for first, second in self.unclear)
-        return f"{told}; {self.accuracy:.0%} of them are then right, but these images do not tell {pairs} apart."
+        pairs = ", ".join(f"{first} and {second}" for first, second in self.unclear[:_NAMED])
+        more = f" and {len(self.unclear) - _NAMED:,} more pairs" if len(self.unclear) > _NAMED else ""
+        return f"{told}; {self.accuracy:.0%} of them are then right, but these images do not tell {pairs}{more} apart."
 
 
 def solve_order(
-    probabilities: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], names: Sequence[str]
+    probabilities: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], names: Sequence[str], *, tried: int = 1
 ) -> ClassOrder:
     """The order under which most images are right: an assignment of outputs to classes on the confusion matrix.
 
-    probabilities (n, k); labels (n,), positions in `names`, k of them. An order is unclear about two classes where the
-    images that both of them have do not speak for it twice as often as for the order with the two swapped.
+    probabilities (n, k); labels (n,), positions in `names`, k of them; `tried`: of how many answers these are the best.
+    An order is unclear about two classes where their images might as well speak for the order with the two swapped: a
+    sign test, corrected for all pairs (Bonferroni).
     """
     from scipy.optimize import linear_sum_assignment
+    from scipy.special import bdtrc
 
     k = len(names)
     called = probabilities.argmax(axis=1)
@@ -51,12 +55,13 @@ def solve_order(
     outputs, classes = linear_sum_assignment(-table)
     of_output = classes[np.argsort(outputs)]
     unclear = []
+    bar = _CHANCE / (2 * tried * max(1, k * (k - 1) // 2))
     for one in range(k):
         for other in range(one + 1, k):
             first, second = of_output[one], of_output[other]
             kept = table[one, first] + table[other, second]
             swapped = table[one, second] + table[other, first]
-            if kept < _FEWEST or kept < _CLEAR * swapped:
+            if kept <= swapped or bdtrc(kept - 1, kept + swapped, 0.5) > bar:
                 unclear.append((names[first], names[second]))
     right = int(table[np.arange(k), of_output].sum())
     return ClassOrder(tuple(names[place] for place in of_output), right / max(1, len(labels)), tuple(unclear))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,15 +31,16 @@ from flows.preparing import infer_preparation
 from flows.sensitivity import weigh_variants
 from flows.single import learn_single
 from flows.train import learn_what_is_normal, report_training
-from tasks.adopting import look_at_photos, match_folders
-from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
+from tasks.adopting import look_at_photos, match_folders, readable
+from tasks.bundle import Bundle, SealedContents, choose_goldens, find_bundle, seal_bundle
+from tasks.bundle.versions import check_name
 from tasks.foreign import TEACHABLE_MACHINE, ForeignModel, open_foreign, read_labels
 from tasks.goldens import Golden
 from tasks.inference import Engine, load_engine
 from tasks.photos import Photos
 from tasks.preprocessing import Preprocessing
 from tasks.presets import PRESETS, preset
-from tasks.published import SCALINGS, in_words, scaled
+from tasks.published import SCALINGS, in_words, published_values, scaled
 from tasks.report.card import CardFacts, bundle_card, bundle_card_html
 from tasks.training import Dataset, TrainedModel, scan
 from tasks.training.ladder import some_of
@@ -46,6 +48,7 @@ from tasks.variants import Replay
 
 # Photos that decide about the preparation, and about the order of the outputs: more of them say little more.
 MOST_PHOTOS, _FOR_THE_ORDER = 800, 200
+_OF_A_CLASS = 20
 _ANY_SIZE = 224
 _WORK = ".work"
 
@@ -57,6 +60,7 @@ class Adopted(BaseModel):
 
     bundle_id: str
     path: str
+    in_use: bool
     kind: str
     classes: tuple[str, ...]
     images: int
@@ -72,18 +76,21 @@ class Adopted(BaseModel):
         """For a person."""
         low, high = self.interval
         told = "\n".join(f"  {sentence}" for sentence in (*self.sentences, *self.findings))
+        name, version = Path(self.path).parent.name, Path(self.path).name
+        unused = f"Another version is in use; to use this one: darkroom promote {name} {version} --reason …\n"
         return (
             f"{self.bundle_id} is sealed: {self.kind}, right on {self.accuracy:.1%} of the photos that it "
-            f"was measured on ({low:.1%} – {high:.1%}).\n{told}\nBundle  {self.path}\nCard    {self.path}/card.html"
+            f"was measured on ({low:.1%} – {high:.1%}).\n{told}\n{'' if self.in_use else unused}"
+            f"Bundle  {self.path}\nCard    {self.path}/card.html"
         )
 
 
-@flow(name="adopt", flow_run_name="adopt {name}")
+@flow(name="adopt", flow_run_name="adopt {model}")
 def adopt(
     model: Path,
     data: Path,
     models: Path = Path("models"),
-    name: str = "adopted",
+    name: str = "",
     labels: Path | None = None,
     preprocessing: str = "",
     image_size: int = 0,
@@ -101,10 +108,11 @@ def adopt(
         model: A .keras or .h5 file, a SavedModel folder, or an export of Teachable Machine.
         data: Labelled photos that the model should know: a folder a class.
         models: Where bundles are sealed.
-        name: Name of the bundle; the next version of it is sealed.
+        name: Name of the bundle; the next version of it is sealed. Empty: that of the model's file.
         labels: File with the names of the outputs in their order. Empty: a file beside the model, else solved from the
             photos.
-        preprocessing: How its images were prepared: a preset, or a preprocessing.json. Empty: inferred from the photos.
+        preprocessing: How its images were prepared: a preset, maybe with a scaling (load_img:unit), or a
+            preprocessing.json. Empty: inferred from the photos.
         image_size: Side of the square, for a model that takes any. 0: the model's own.
         group_by: What belongs together and is counted so: each image alone, or sub-folders (sessions).
         consent: Code in the model that may run while it is opened, each piece by its name, such as Lambda:scale.
@@ -115,6 +123,7 @@ def adopt(
         promote: Put this version into use. The first one always is.
 
     """
+    name = check_name(name or re.sub(r"[^A-Za-z0-9._-]+", "-", model.stem).strip("._-")[:64])
     with adopting_folder(models) as work:
         theirs = open_model(model, work, consent)
         engine = load(theirs, preprocessing, image_size)
@@ -159,7 +168,7 @@ def load(theirs: ForeignModel, preprocessing: str, image_size: int) -> Engine:
     """The opened model on an engine; its size is its own, that of the stated preparation, or the one asked for."""
     height, width, channels = theirs.input_shape
     if height is None or width is None:
-        if preprocessing and preprocessing not in PRESETS:
+        if preprocessing and preprocessing.partition(":")[0] not in PRESETS:
             height, width, channels = Preprocessing.load(Path(preprocessing)).input_shape
         elif image_size:
             height = width = image_size
@@ -191,7 +200,7 @@ def name_the_outputs(theirs: ForeignModel, engine: Engine, dataset: Dataset, lab
             expected=f"{theirs.classes} folders of photos, one for each output, or a file of names (--labels)",
             found=f"{len(dataset.classes)} folders: {', '.join(dataset.classes)}",
         )
-    order = solved_order(theirs, engine, dataset, seed)
+    order = solved_order(engine, dataset, seed)
     if order.unclear:
         raise WrongUse(
             "Nothing says which output of the model is which class, and the photos do not tell it.",
@@ -202,17 +211,15 @@ def name_the_outputs(theirs: ForeignModel, engine: Engine, dataset: Dataset, lab
     return Named(match_folders(dataset, order.names), order.names, order.sentence())
 
 
-def solved_order(theirs: ForeignModel, engine: Engine, dataset: Dataset, seed: int) -> ClassOrder:
+def solved_order(engine: Engine, dataset: Dataset, seed: int) -> ClassOrder:
     """The order under which most photos are right, over the scalings that people use."""
-    rows = _spread(dataset, _FOR_THE_ORDER, seed)
+    rows = readable(dataset, _spread(dataset, _FOR_THE_ORDER, seed), _prepared(engine, "tf"))
     labels = _labels(dataset, rows, dataset.classes)
     replay = Replay(engine, _photos(dataset, rows), _prepared(engine, "tf"))
-    scalings = ("identity",) if theirs.scaling_inside else SCALINGS
-    found = []
-    for scaling in scalings:
-        probabilities = replay.probabilities(_prepared(engine, scaling))
-        read = np.isfinite(probabilities).all(axis=1)
-        found.append(solve_order(probabilities[read], labels[read], dataset.classes))
+    found = [
+        solve_order(replay.probabilities(_prepared(engine, scaling)), labels, dataset.classes, tried=len(SCALINGS))
+        for scaling in SCALINGS
+    ]
     return max(found, key=lambda one: one.accuracy)
 
 
@@ -222,8 +229,8 @@ def _prepared(engine: Engine, scaling: str) -> Preprocessing:
 
 
 def _spread(dataset: Dataset, most: int, seed: int) -> list[int]:
-    """At most so many photos, as many of each class as there are."""
-    each = -(-most // len(dataset.classes))
+    """About so many photos, as many of each class, and some of each."""
+    each = max(_OF_A_CLASS, -(-most // len(dataset.classes)))
     of_class = ([row for row, file in enumerate(dataset.files) if file.label == name] for name in dataset.classes)
     return sorted(row for rows in of_class for row in some_of(rows, each, seed))
 
@@ -244,8 +251,8 @@ def find_preparation(theirs: ForeignModel, engine: Engine, named: Named, preproc
     """
     dataset = named.matched.dataset
     size = engine.input_shape[0], engine.input_shape[1]
-    rows = _spread(dataset, MOST_PHOTOS, seed)
-    stated = _stated(preprocessing, size)
+    rows = readable(dataset, _spread(dataset, MOST_PHOTOS, seed), _prepared(engine, "tf"))
+    stated = _stated(preprocessing, size, theirs.origin)
     inferred = infer_preparation(
         engine,
         _photos(dataset, rows),
@@ -269,17 +276,26 @@ def find_preparation(theirs: ForeignModel, engine: Engine, named: Named, preproc
         how = "A person chose it among those that the photos cannot tell apart."
     elif published is not None:
         how = "It is what Teachable Machine publishes for its exports."
+        how += "" if published in inferred.plausible else " These photos speak for another one, see below."
     else:
-        others = len(inferred.plausible) - 1
-        how = "It is the most likely" + (f"; {others} others cannot be ruled out." if others else ", and the only one.")
+        how = "It is the most likely" + ("; others cannot be ruled out." if len(choices) > 1 else ", and the only one.")
     return Preparation(choices[place], how, inferred)
 
 
-def _stated(preprocessing: str, size: tuple[int, int]) -> Preprocessing | None:
+def _stated(preprocessing: str, size: tuple[int, int], origin: str | None) -> Preprocessing | None:
+    """A preset, with a scaling behind a colon or that of the model's origin; or a file."""
     if not preprocessing:
         return None
-    if preprocessing in PRESETS:
-        return preset(preprocessing, size=size)
+    name, _, scaling = preprocessing.partition(":")
+    if name in PRESETS:
+        scaling = scaling or published_values(origin) or ""
+        return preset(name, size=size, values=scaled(scaling) if scaling else None)
+    if not Path(preprocessing).is_file():
+        raise WrongUse(
+            "There is no such preparation.",
+            expected=f"a file, or one of {', '.join(PRESETS)}, maybe with one of {', '.join(SCALINGS)}: load_img:unit",
+            found=preprocessing,
+        )
     return Preprocessing.load(Path(preprocessing))
 
 
@@ -380,6 +396,7 @@ def _adopted(bundle: Bundle, origin: Origin, outcome: Outcome) -> Adopted:
     return Adopted(
         bundle_id=bundle.id,
         path=str(bundle.path),
+        in_use=find_bundle(bundle.path.parent) == bundle.path,
         kind=origin.model.kind,
         classes=bundle.classes,
         images=sum(one.n for one in outcome.measures.values()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from darkroom.errors import DataFolderError
+from darkroom.names import from_text
 from darkroom.progress import Progress
 from tasks.inference import Engine
 from tasks.preprocessing import Preprocessing
@@ -19,9 +21,9 @@ from tasks.training.dataset import Dataset
 from tasks.training.examples import Examples
 from tasks.training.pixels import decode_all
 from tasks.training.profile import profile_of
+from tasks.workers import Arrived, DecodePool, Job, Wanted
 
-# Half of the photos say what is normal, the other half what the model is right on: what calibrates is never what is
-# searched.
+# Half of the photos say what is normal, on the other half the accuracy is measured.
 _MEASURED = 0.5
 
 
@@ -41,9 +43,18 @@ def match_folders(dataset: Dataset, classes: Sequence[str]) -> Matched:
 
     Raises: DataFolderError where fewer than two folders are classes of the model.
     """
-    by_name = {_plain(name): name for name in classes}
-    class_of = {folder: by_name.get(_plain(folder)) for folder in dataset.classes}
+    plain = Counter(_plain(name) for name in classes)
+    by_name = {_plain(name): name for name in classes if plain[_plain(name)] == 1}
+    class_of = {folder: folder if folder in classes else by_name.get(_plain(folder)) for folder in dataset.classes}
     named = {folder: name for folder, name in class_of.items() if name is not None}
+    twice = [name for name, count in Counter(named.values()).items() if count > 1]
+    if twice:
+        raise DataFolderError(
+            f"Two folders are the class {twice[0]!r}.",
+            file=dataset.folder,
+            found=", ".join(folder for folder, name in named.items() if name == twice[0]),
+            todo="move the photos of one into the other, or rename it",
+        )
     if len(set(named.values())) < 2:
         raise DataFolderError(
             "The folders are not classes of this model.",
@@ -60,7 +71,17 @@ def match_folders(dataset: Dataset, classes: Sequence[str]) -> Matched:
 
 
 def _plain(name: str) -> str:
-    return "".join(one for one in name.casefold() if one not in " -_")
+    return "".join(one for one in unicodedata.normalize("NFC", name).casefold() if one not in " -_")
+
+
+def readable(dataset: Dataset, rows: Sequence[int], preprocessing: Preprocessing) -> list[int]:
+    """Those of the rows whose file is an image; the others are left out, and listed, when all photos are looked at.
+
+    Decoded where it can be killed: after this, other decoders may try the same files in this process.
+    """
+    jobs = [Job(key=row, path=dataset.folder / from_text(dataset.files[row].path)) for row in rows]
+    with DecodePool(preprocessing, Wanted(tensor=False, properties=False)) as pool:
+        return sorted(int(one.key) for one in pool.run(jobs) if isinstance(one, Arrived))
 
 
 def look_at_photos(

@@ -36,6 +36,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             drawn = np.asarray(tiny.drawn(number + 100 * len(label))).astype(int)
             picture = np.clip(0.5 * (drawn - 128) + np.array(colour), 0, 255).astype(np.uint8)
             (folder / label / f"{number:02d}.jpg").write_bytes(tiny.encoded(Image.fromarray(picture)))
+    whole = (folder / "sky" / "00.jpg").read_bytes()
+    (folder / "brick" / "broken.jpg").write_bytes(whole[: len(whole) // 2])
     return folder
 
 
@@ -51,7 +53,7 @@ def theirs(photos: Path, pinned: Preprocessing, tmp_path_factory: pytest.TempPat
     import keras
 
     names = ["sky", "brick", "grass"]
-    files = sorted(photos.rglob("*.jpg"))[::2]
+    files = [file for file in sorted(photos.rglob("*.jpg")) if file.stem != "broken"][::2]
     x = np.stack([prepare(file.read_bytes(), pinned).tensor for file in files])
     y = np.array([names.index(file.parent.name) for file in files])
     keras.utils.set_random_seed(1)
@@ -105,6 +107,38 @@ def test_what_it_was_trained_with_is_in_the_stated_set(adopted: Adopted, pinned:
     assert len(plausible) < len(tried)
 
 
+def test_a_broken_photo_is_left_out_and_listed(adopted: Adopted) -> None:
+    assert list(open_bundle(Path(adopted.path)).manifest.metrics["left_out"]) == ["brick/broken.jpg"]
+    assert adopted.images == 120
+
+
+def test_a_bundle_is_named_after_the_file_and_a_second_one_says_that_it_is_not_in_use(
+    adopted: Adopted, theirs: Path, photos: Path, prefect_api: str
+) -> None:
+    models = Path(adopted.path).parents[1]
+    assert (adopted.bundle_id.startswith("my_model-1-"), adopted.in_use) == (True, True)
+    again = adopt(
+        model=theirs,
+        data=photos,
+        models=models,
+        preprocessing="load_img:tf",
+        ladder_images=0,
+        sensitivity_images=0,
+        thumbnails=False,
+    )
+    assert (again.bundle_id.startswith("my_model-2-"), again.in_use) == (True, False)
+    assert "darkroom promote my_model 2" in again.as_text()
+    assert open_bundle(Path(again.path)).preprocessing == preset("load_img", size=SIZE, values="tf")
+
+
+@pytest.mark.parametrize("stated", ["load-img", "load_img:half", "nowhere.json"])
+def test_a_preparation_that_is_none_is_refused_with_what_there_is(
+    theirs: Path, photos: Path, tmp_path: Path, prefect_api: str, stated: str
+) -> None:
+    with pytest.raises(WrongUse):
+        adopt(model=theirs, data=photos, models=tmp_path / "models", preprocessing=stated)
+
+
 def test_the_card_says_where_it_came_from(adopted: Adopted) -> None:
     page = open_bundle(Path(adopted.path)).read_bytes("card.html").decode()
     assert "Where it came from" in page
@@ -131,6 +165,7 @@ def test_a_stated_preparation_is_sealed_and_a_list_of_labels_is_followed(
         labels=labels,
         preprocessing=str(tmp_path / "preprocessing.json"),
         ladder_images=0,
+        sensitivity_images=0,
     )
     sealed = open_bundle(Path(found.path))
     assert sealed.preprocessing == pinned
@@ -151,7 +186,7 @@ def test_a_person_at_the_terminal_chooses(
         return len(choices) - 1
 
     monkeypatch.setattr(asking, "_people", [last])
-    found = adopt(model=theirs, data=photos, models=tmp_path / "models", ladder_images=0)
+    found = adopt(model=theirs, data=photos, models=tmp_path / "models", ladder_images=0, sensitivity_images=0)
     assert len(asked) == 1, "these photos cannot tell filters apart"
     assert found.preparation == asked[0][-1]
     assert any("A person chose" in sentence for sentence in found.sentences)
@@ -182,8 +217,9 @@ def test_photos_that_the_model_knows_nothing_of_do_not_name_its_outputs(
         (["Hex Nut", "gear"], ["gear", "hex_nut"], ("gear", "hex_nut"), {}, ()),
         (["gear", "nut", "sky"], ["nut", "gear"], ("nut", "gear"), {"sky": 1}, ()),
         (["gear", "nut"], ["gear", "nut", "bolt"], ("gear", "nut"), {}, ("bolt",)),
+        (["1-10", "11-0"], ["1-10", "11-0"], ("1-10", "11-0"), {}, ()),
     ],
-    ids=["spelling", "a folder too many", "a class without photos"],
+    ids=["spelling", "a folder too many", "a class without photos", "names that differ by a dash"],
 )
 def test_folders_are_matched_to_classes_by_name(
     folders: list[str], classes: list[str], present: tuple[str, ...], aside: dict[str, int], without: tuple[str, ...]
@@ -192,6 +228,12 @@ def test_folders_are_matched_to_classes_by_name(
     found = match_folders(Dataset(Path("photos"), files, tuple(folders), "image"), classes)
     assert (found.dataset.classes, found.aside, found.without) == (present, aside, without)
     assert {file.label for file in found.dataset.files} == set(present)
+
+
+def test_two_folders_of_one_class_are_refused() -> None:
+    files = tuple(LabelledFile(f"{name}/1.jpg", name, name) for name in ("hex nut", "Hex_Nut", "gear"))
+    with pytest.raises(DataFolderError, match="Two folders"):
+        match_folders(Dataset(Path("photos"), files, ("hex nut", "Hex_Nut", "gear"), "image"), ("hex-nut", "gear"))
 
 
 def test_folders_of_another_subject_are_refused() -> None:

@@ -31,6 +31,27 @@ def test_the_order_of_a_model_that_is_mostly_right_is_found(order: list[int], ac
     assert not found.unclear
 
 
+@pytest.mark.parametrize(("classes", "each"), [(2, 10), (2, 20), (3, 10), (5, 20)])
+def test_a_model_that_knows_nothing_of_the_photos_hardly_ever_names_its_outputs(classes: int, each: int) -> None:
+    numbers = np.random.default_rng(0)
+    labels = np.repeat(np.arange(classes), each)
+    named = 0
+    for _ in range(200):
+        tries = [
+            solve_order(numbers.random((len(labels), classes)), labels, list("abcde")[:classes], tried=5)
+            for _ in range(5)
+        ]
+        named += not max(tries, key=lambda one: one.accuracy).unclear
+    assert named <= 4
+
+
+def test_a_hundred_classes_are_named_and_doubts_are_told_in_a_line() -> None:
+    labels = np.repeat(np.arange(100), 20)
+    names = [f"class {number}" for number in range(100)]
+    assert not solve_order(np.eye(100)[labels], labels, names).unclear
+    assert len(solve_order(np.eye(100)[labels % 7], labels, names).sentence()) < 3000
+
+
 def test_two_classes_that_the_model_does_not_tell_apart_are_named() -> None:
     labels = np.arange(300) % 3
     guesses = np.where(labels == 2, 2, np.random.default_rng(0).integers(2, size=300))
