@@ -20,6 +20,7 @@ from expectations.reproduction import Candidate
 from flows.looking import ProvedModel, prove_model
 from flows.searching import Searched, search
 from flows.staging_calls import StageDifference, call_on, compare_stages
+from tasks.foreign import findings_of_sealed
 from tasks.photos import Photos, photos_in
 from tasks.predictions_file import Predictions, read_predictions
 from tasks.report.diagnosis_page import DiagnosisPage, ImageShown, as_seen, diagnosis_markdown, write_diagnosis
@@ -220,7 +221,7 @@ def draw(model: ProvedModel, replay: Replay, given: Given, searched: Searched) -
         alike=[_named(names) for names in found.alike],
         not_shown=found.not_shown,
         not_replayed=list(searched.not_replayed.items()),
-        findings=given.findings,
+        findings=(*given.findings, *_static_findings(model)) if differs else given.findings,
         stages=[(one.stage, one.verdict, one.difference) for one in given.stages],
         images=_images(model, replay, given, searched) if differs else (),
     )
@@ -251,7 +252,7 @@ def tell_it(
         tolerance=found.tolerance,
         not_shown=found.not_shown,
         not_replayed=searched.not_replayed,
-        findings=given.findings,
+        findings=tuple(page.findings),
         stages=tuple({"stage": s.stage, "verdict": s.verdict, "difference": s.difference} for s in given.stages),
         mends=tuple(page.mends),
         fixes=tuple(Fixed(library=fix.library, code=fix.code, differs=fix.differs) for fix in page.fixes),
@@ -319,6 +320,13 @@ def _mends(searched: Searched, classes: Sequence[str]) -> tuple[str, ...]:
         if name in searched.by_name and searched.by_name[name].stage == "model"
     ]
     return (*behind, *model)
+
+
+def _static_findings(model: ProvedModel) -> tuple[str, ...]:
+    """What is read in the model itself, and may be another thing where their predictions were made."""
+    bundle = model.bundle
+    found = findings_of_sealed(bundle.model_path, bundle.manifest.embedding_layer, bundle.preprocessing.input_shape)
+    return tuple(f"In the model: {finding.sentence}" for finding in found)
 
 
 def _prepared(searched: Searched) -> bool:

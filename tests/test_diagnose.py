@@ -80,6 +80,7 @@ def test_one_mistake_is_named_with_its_sentence_page_and_fix(
     assert named in told.sentence
     assert told.cause.share_reproduced == 1
     assert told.runner_up is not None
+    assert any(finding.startswith("In the model: ") for finding in told.findings)
     assert {fix.library for fix in told.fixes} == {"Pillow", "Keras", "tf.data", "OpenCV", "darkroom"}
     page = (tmp_path / "diagnosis.html").read_text()
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
