@@ -204,6 +204,14 @@ def _nothing(evidence: Evidence, track: Track) -> Ground:
         return Ground(Cause.NOTHING_FOUND, "Nothing was found.", tuple(told))
     name, sure = evidence.classes[0]
     sentence = f"Nothing was found: an ordinary image and a clear answer, {name} ({sure:.0%})"
+    if evidence.plausible_from is None:
+        told = ["too few images were held out to say what is unusual, or how sure is sure"]
+        return Ground(
+            Cause.NOTHING_FOUND,
+            f"Nothing was found, but little could be: too few images were held out to say what is unusual or a close "
+            f"call; the answer is {name} ({sure:.0%}).",
+            tuple(told),
+        )
     if track.clear:
         were = "was" if track.clear_wrong == 1 else "were"
         sentence += f"; of {track.clear:,} held-out images as ordinary and clear, {track.clear_wrong:,} {were} wrong"

@@ -7,8 +7,8 @@ roughly, it must stand far apart from every other as well (`nearly`): the same m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -105,6 +105,10 @@ class Evidence:
             self.read_as | other.read_as,
         )
 
+    def without(self, refuted: Collection[Names]) -> Evidence:
+        """Without explanations that other rows have refuted."""
+        return replace(self, candidates=tuple(one for one in self.candidates if one.names not in refuted))
+
     def alike(self, one: Names, other: Names) -> bool:
         """Whether these files cannot tell two explanations from each other."""
         same = self.read_as.get(one, "") == self.read_as.get(other, "")
@@ -172,7 +176,8 @@ def conclude(evidence: Evidence, *, nearly: bool = True) -> Reproduction:
     runner_up = others[0] if others else None
     level = _level(theirs, first, others, nearly=nearly)
     if level == "reproduced" and not best.names:
-        level = "same"
+        # What fits better changes too little to be named; that the pinned one fits, too, is not said by that.
+        level = "same" if best.share >= (_LABELS if theirs.kind == "labels" else _ALL) else "nearly"
     return Reproduction(
         level=level,
         best=best,

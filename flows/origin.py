@@ -101,7 +101,7 @@ class Origin:
         return (
             *said,
             f"Sealed is: {in_words(self.preparation.chosen)}. {self.preparation.how}",
-            self.preparation.inferred.as_text(),
+            *self.preparation.inferred.sentences(),
         )
 
     def findings(self) -> tuple[str, ...]:

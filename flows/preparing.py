@@ -89,13 +89,17 @@ class InferredPreparation:
         """Of scaling, channel_order, fit, interpolation, antialias, decoder. KeyError: another."""
         return {one.family: one for one in self.certainties}[family]
 
-    def as_text(self) -> str:
+    def sentences(self) -> list[str]:
         """For a person: what is certain, what is not, what scores better than their own."""
         sentences = certain_sentences(self.certainties, self.images, self.groups)
         if self.better is not None and self.own is not None and self.better_preprocessing is not None:
             other = self.better_preprocessing
             sentences.append(better_sentence(self.better, self.own, other, self.images, stated=self.stated))
-        return " ".join(sentences)
+        return sentences
+
+    def as_text(self) -> str:
+        """The sentences in one paragraph."""
+        return " ".join(self.sentences())
 
 
 def infer_preparation(

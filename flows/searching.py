@@ -54,23 +54,27 @@ def search(replay: Replay, theirs: Answers, classes: Sequence[str]) -> Searched:
     def settle(found: Reproduction) -> Searched:
         return Searched(found, by_name, not_replayed, len(names) + 1, pairs, len(few))
 
-    found = _on_all(replay, theirs, pinned, by_name, few, evidence)
+    found, refuted = _on_all(replay, theirs, pinned, by_name, few, evidence)
     if found is not None:
         return settle(found)
+    evidence = evidence.without(refuted)
     behind = weigh_outputs(some, list(evidence.replays), np.stack(list(evidence.replays.values())), classes)
     if len(few) < len(theirs):  # an order of rows shows in all of them only
         everything = weigh(theirs, [()], pinned[None])
         whole = conclude(everything + weigh_outputs(theirs, [()], pinned[None], classes), nearly=False)
         if whole.explained:
-            return settle(whole)
+            return settle(replace(whole, not_shown=conclude(evidence).not_shown))
     found = conclude(evidence + behind, nearly=False)
     if found.explained:
-        return settle(found)
+        found = _behind_on_all(replay, theirs, pinned, by_name, few, found, classes)
+        if found.explained:
+            return settle(found)
+        behind = behind.without([one.names for one in behind.candidates])
     by_score = sorted((one for one in evidence.candidates if one.names), key=lambda one: one.score)
     ranked = [one.names[0] for one in by_score if evidence.changes(one.names)]
     both, pairs = _pairs(replay, some, pinned, few, by_name, ranked)
-    found = _on_all(replay, theirs, pinned, by_name, few, evidence + both)
-    return settle(found or conclude(evidence + behind + both))
+    found, refuted = _on_all(replay, theirs, pinned, by_name, few, evidence + both)
+    return settle(found or conclude((evidence + behind + both).without(refuted)))
 
 
 def telling_rows(theirs: Answers, pinned: NDArray[np.floating[Any]], most: int) -> NDArray[np.intp]:
@@ -123,11 +127,13 @@ def _on_all(
     by_name: dict[str, Variant],
     few: NDArray[np.intp],
     evidence: Evidence,
-) -> Reproduction | None:
-    """The explanation if there is one, on every image: those that fit the few nearly as well are replayed on all."""
+) -> tuple[Reproduction | None, list[Names]]:
+    """The explanation if there is one, on every image: those that fit the few nearly as well are replayed on all. Else
+    those that the few suggest and the others refute.
+    """
     found = conclude(evidence, nearly=False)
     if not found.explained or len(few) == len(theirs):
-        return found if found.explained else None
+        return (found if found.explained else None), []
     runner_up = [] if found.runner_up is None else [found.runner_up.names]
     wanted = dict.fromkeys([found.best.names, *runner_up, *found.alike, *(one.names for one in found.ranking)])
     survivors = [names for names in wanted if names][:_SURVIVORS]
@@ -135,7 +141,30 @@ def _on_all(
     kept = [(names, one) for names, one in zip(survivors, answers, strict=True) if one is not None]
     whole = weigh(theirs, [(), *(names for names, _ in kept)], np.stack([pinned, *(one for _, one in kept)]))
     settled = conclude(whole, nearly=False)
-    return replace(settled, not_shown=found.not_shown) if settled.explained else None
+    if settled.explained:
+        return replace(settled, not_shown=found.not_shown), []
+    return None, survivors
+
+
+def _behind_on_all(
+    replay: Replay,
+    theirs: Answers,
+    pinned: NDArray[np.float32],
+    by_name: dict[str, Variant],
+    few: NDArray[np.intp],
+    found: Reproduction,
+    classes: Sequence[str],
+) -> Reproduction:
+    """A mistake behind the model that explains the few, perhaps with one in the preparation, held against all."""
+    if len(few) == len(theirs):
+        return found
+    prepared = tuple(name for name in found.best.names if name in by_name)
+    answered = replay.of([by_name[name] for name in prepared]) if prepared else pinned
+    if answered is None:
+        return replace(found, level="unexplained")
+    whole = weigh(theirs, [(), prepared] if prepared else [()], np.stack([pinned, answered] if prepared else [pinned]))
+    settled = conclude(whole + weigh_outputs(theirs, [prepared], answered[None], classes), nearly=False)
+    return replace(settled, not_shown=found.not_shown)
 
 
 def _pairs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,6 +67,28 @@ def class_columns(table: Columns, classes: tuple[str, ...], file: Path) -> dict[
     )
 
 
+def expanded(table: Columns) -> Columns:
+    """A column of class → number, each class as a column of its own: the order in which a cell lists them says nothing.
+
+    Arrow's maps come as pairs.
+    """
+    cells: dict[str, list[Any]] = {}
+    for column, values in table.cells.items():
+        mapped = [_mapping(value) for value in values]
+        if not any(mapped):
+            cells[column] = list(values)
+            continue
+        for key in dict.fromkeys(key for one in mapped for key in one):
+            cells.setdefault(key, [one.get(key) for one in mapped])
+    return replace(table, cells=cells)
+
+
+def _mapping(cell: Any) -> dict[str, Any]:
+    if isinstance(cell, list) and cell and all(isinstance(one, tuple) and len(one) == 2 for one in cell):
+        cell = dict(cell)
+    return {str(key): value for key, value in cell.items()} if isinstance(cell, Mapping) else {}
+
+
 def list_column(table: Columns, k: int) -> str | None:
     """The column whose first cell lists k numbers."""
     for wanted in (*_LISTS, *_LISTS_MAYBE):
@@ -85,10 +108,9 @@ def _parsed(cell: Any) -> list[float]:
     """A list, or the text of one: JSON's, Python's or numpy's."""
     if isinstance(cell, str):
         return [float(number) for number in _NUMBER.findall(cell)] if cell.lstrip()[:1] in ("[", "(") else []
-    if isinstance(cell, Mapping | list | tuple):
-        values = list(cell.values()) if isinstance(cell, Mapping) else list(cell)
+    if isinstance(cell, list | tuple):
         try:
-            return [float(value) for value in values]
+            return [float(value) for value in cell]
         except (TypeError, ValueError):
             return []
     return []

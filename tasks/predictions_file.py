@@ -16,6 +16,7 @@ from tasks.matching import match_paths
 from tasks.predictions_cells import (
     class_columns,
     decimals,
+    expanded,
     first_column,
     label_column,
     labels,
@@ -87,7 +88,7 @@ def read_predictions(file: Path, classes: Sequence[str], photos: Sequence[str]) 
     Raises: WrongUse for what cannot be read, has no path column or no prediction, names an unknown class, a photo that
     is ambiguous, or one photo twice with two answers; and where no row is left.
     """
-    table = read_columns(file)
+    table = expanded(read_columns(file))
     column = _path_column(table, classes, file)
     names = ["" if cell is None else str(cell) for cell in table.cells[column]]
     matched = match_paths(names, photos, file)

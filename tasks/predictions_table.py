@@ -43,7 +43,7 @@ def read_columns(file: Path) -> Columns:
         data = file.read_bytes()
     except OSError as problem:
         raise _no_table(file, problem.strerror or problem) from problem
-    if not data.strip():
+    if not data.strip().strip(b"\xef\xbb\xbf,;\t\r\n "):
         raise _no_table(file, "an empty file")
     if data.startswith(b"PAR1"):
         found = _parquet(file, data)

@@ -141,6 +141,15 @@ def test_of_many_images_the_telling_ones_are_tried_first_and_all_at_the_end(
     searched = search(replay, theirs, tiny_bundle.classes)
     assert searched.found.variants == ("channel_order=bgr",)
     assert (searched.few, searched.found.rows) == (20, len(replay))
+    # What the few suggest, and the others refute, is no explanation.
+    seen = telling_rows(theirs, replay.probabilities(tiny_bundle.preprocessing), 20)
+    others = np.setdiff1d(np.arange(len(replay)), seen)
+    off = shares.copy()
+    off[others] = np.random.default_rng(0).dirichlet(np.ones(4), len(others))
+    mixed = Answers("probabilities", off, off.argmax(axis=1), None)
+    monkeypatch.setattr(flows.searching, "telling_rows", lambda *_: seen)
+    assert search(replay, mixed, tiny_bundle.classes).found.variants == ()
+    monkeypatch.undo()
     rows = telling_rows(theirs, replay.probabilities(tiny_bundle.preprocessing), 20)
     assert len(set(rows.tolist())) == 20
     assert (np.diff(rows) > 0).all()

@@ -246,3 +246,27 @@ def test_a_real_file_of_predictions_is_read_against_a_folder_below_or_above_its_
         stated = pd.read_csv(file)
         np.testing.assert_array_equal(found.probabilities, stated[list(classes)].to_numpy())
         assert all(theirs.endswith(ours) for theirs, ours in zip(stated["path"], found.paths, strict=True))
+
+
+@pytest.mark.parametrize("form", ["json", "parquet"])
+def test_a_mapping_of_classes_is_read_by_its_names_whatever_their_order(tmp_path: Path, form: str) -> None:
+    rows = [
+        {"path": "a.jpg", "probabilities": {"metal": 0.9, "glass": 0.1}},
+        {"path": "b.jpg", "probabilities": {"glass": 0.8, "metal": 0.2}},
+    ]
+    file = tmp_path / f"theirs.{form}"
+    if form == "json":
+        file.write_text(json.dumps(rows))
+    else:
+        pd.DataFrame(rows).to_parquet(file)
+    found = read_predictions(file, ("glass", "metal"), ("a.jpg", "b.jpg"))
+    assert found.probabilities is not None
+    np.testing.assert_allclose(found.probabilities, [[0.1, 0.9], [0.8, 0.2]])
+
+
+@pytest.mark.parametrize("text", ["\ufeff", ",,,\n", "\n\n"])
+def test_a_file_of_nothing_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "theirs.csv"
+    file.write_text(text)
+    with pytest.raises(WrongUse):
+        read_predictions(file, ("glass", "metal"), ("a.jpg",))

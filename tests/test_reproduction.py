@@ -237,3 +237,14 @@ def test_nearly_everything_certain_tells_little_and_says_so() -> None:
     found = explain(probabilities(shares), np.stack([shares] * len(NAMES)))
     assert (found.level, found.undecided) == ("same", 0)
     assert set(found.not_shown) == {names[0] for names in NAMES if names}
+
+
+def test_a_difference_too_small_to_be_named_is_not_called_none() -> None:
+    ours = replays(60)
+    theirs = ours[0].copy()
+    theirs[:, 0] += 6e-4
+    theirs[:, 1] -= 6e-4
+    ours[4] = theirs
+    found = explain(probabilities(theirs), ours)
+    assert (found.level, found.variants) == ("nearly", ())
+    assert found.best.share < 0.5
