@@ -119,9 +119,10 @@ def _preparation(evidence: Evidence) -> Ground | None:
     answer = evidence.classes[0] if evidence.classes else ("no answer", math.nan)
     others = "" if count == 1 else f"; so do {count - 1} others of the {theirs.tried} that were tried"
     sentence = f"The preparation differs: their {theirs.stated} is what this model says of the image {theirs.what}"
-    if not theirs.whole and count > 1:
+    if not theirs.whole:
+        ways = "preparation turns" if count == 1 else "preparations turn"
         sentence = (
-            f"The preparation differs, most likely: {count} of {theirs.tried} wrong preparations turn the answer into "
+            f"The preparation differs, most likely: {count} of {theirs.tried} wrong {ways} the answer into "
             f"their {theirs.stated}, such as the image {theirs.what}"
         )
     return Ground(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
@@ -132,7 +132,7 @@ def diagnose(
         bundle: A bundle, or models/NAME for the version in use.
         images: The folder that the predictions were made on.
         predictions: Their file: CSV, Parquet, JSON or JSON lines, with a column `path`.
-        call: Instead of a file: module:function, their own predict or preprocess function.
+        call: At a terminal only, instead of a file: module:function, their own predict or preprocess function.
         samples: Images that the function is called on.
         seconds: Time limit of the function.
         out: Where diagnosis.html and diagnosis.json go. Empty: a folder diagnosis-<bundle id>.
@@ -143,6 +143,12 @@ def diagnose(
         raise WrongUse(
             "There is nothing to diagnose." if call is None else "A file and a function cannot both be diagnosed.",
             expected="either --predictions FILE or --call module:function",
+        )
+    if call is not None and runtime.deployment.id is not None:
+        raise WrongUse(
+            "A function is not called in a run that a server started: whoever reaches it could run anything.",
+            found=call,
+            todo="run it at a terminal: darkroom diagnose --call module:function",
         )
     model = prove_model(bundle)
     if predictions is not None:

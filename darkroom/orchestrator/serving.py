@@ -156,12 +156,11 @@ def _welcome(address: str, folder: Path, *, scheduled: bool, ours: bool) -> str:
         if scheduled
         else "not scheduled: models/model does not exist yet. Train it, then start darkroom serve again"
     )
-    names = {"score": nightly, "train": "when you press Run", "verify": "when you press Run"}
     what_stops = "server and worker stop" if ours else "the worker stops"
     lines = [
         "",
         f"  Prefect      {address}",
-        *(f"  {entry.name:<12} {names[entry.name]}" for entry in DEPLOYMENTS),
+        *(f"  {entry.name:<12} {nightly if entry.nightly else 'when you press Run'}" for entry in DEPLOYMENTS),
         f"  Inbox        {folder / 'inbox'}/YYYY-MM-DD",
         f"  Results      {folder / 'results'}",
         f"  Stop         Ctrl-C; {what_stops}, the schedule stays as it is",

@@ -65,7 +65,8 @@ def _writable(pinned: Preprocessing) -> bool:
     knobs = pinned.knobs()
     usual = all(knobs[name] == value for name, value in _UNUSUAL.items())
     plain = knobs["exif_orientation"] in _TURNS and knobs["layout"] == "channels_last" and knobs["zoom"] == 1
-    if knobs["times"] != 1 or knobs["sampling_grid"] not in ("half_pixel", "corner"):
+    grids = ("half_pixel", "corner") if knobs["resizer"] == "opencv" else ("half_pixel",)
+    if knobs["times"] != 1 or knobs["sampling_grid"] not in grids:
         return False
     return usual and plain
 
