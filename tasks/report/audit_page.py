@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from darkroom.errors import StorageError
 from tasks.report.card import Rate
 from tasks.report.page import environment
 from tasks.report.thumbnails import data_uri
 from tasks.report.untrusted import in_markdown
+from tasks.report.written import write_files
 
 
 @dataclass(frozen=True)
@@ -93,22 +91,5 @@ def audit_markdown(page: AuditPage) -> str:
 
 def write_audit(folder: Path, page: AuditPage, files: Mapping[str, bytes]) -> Path:
     """Write `folder`/audit.html and what lies beside it, each in one step. Raises StorageError."""
-    contents = {**files, "audit.html": audit_html(page).encode()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            unfinished = folder / f".{name}.{os.getpid()}"
-            try:
-                unfinished.write_bytes(content)
-                unfinished.replace(folder / name)
-            finally:
-                with suppress(OSError):
-                    unfinished.unlink()
-    except OSError as error:
-        raise StorageError(
-            "The audit could not be written.",
-            file=folder,
-            found=error,
-            todo="make room, or name a folder that can be written with --out",
-        ) from error
+    write_files(folder, {**files, "audit.html": audit_html(page).encode()}, "audit")
     return folder / "audit.html"

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom.errors import StorageError
 from tasks.knobs import Values
 from tasks.report.fixes import Fix
 from tasks.report.page import environment
 from tasks.report.thumbnails import data_uri
 from tasks.report.untrusted import in_markdown
+from tasks.report.written import write_files
 
 _SIDE: Final = 224
 
@@ -102,22 +100,5 @@ def diagnosis_markdown(page: DiagnosisPage) -> str:
 
 def write_diagnosis(folder: Path, page: DiagnosisPage, told: bytes) -> Path:
     """Write `folder`/diagnosis.html and diagnosis.json, each in one step. Raises StorageError."""
-    contents: dict[str, Any] = {"diagnosis.json": told, "diagnosis.html": diagnosis_html(page).encode()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            unfinished = folder / f".{name}.{os.getpid()}"
-            try:
-                unfinished.write_bytes(content)
-                unfinished.replace(folder / name)
-            finally:
-                with suppress(OSError):
-                    unfinished.unlink()
-    except OSError as error:
-        raise StorageError(
-            "The diagnosis could not be written.",
-            file=folder,
-            found=error,
-            todo="make room, or name a folder that can be written with --out",
-        ) from error
+    write_files(folder, {"diagnosis.json": told, "diagnosis.html": diagnosis_html(page).encode()}, "diagnosis")
     return folder / "diagnosis.html"

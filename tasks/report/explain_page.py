@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom.errors import StorageError
 from tasks.report.page import environment
 from tasks.report.thumbnails import data_uri
 from tasks.report.untrusted import in_markdown
+from tasks.report.written import write_files
 
 PAGE: Final = "explain.html"
 _JPEG: Final = b"\xff\xd8\xff"
@@ -147,22 +145,5 @@ def explain_markdown(page: ExplainPage) -> str:
 
 def write_explanation(folder: Path, page: ExplainPage, files: Mapping[str, bytes]) -> Path:
     """Write `folder`/explain.html and what lies beside it, each in one step. Raises StorageError."""
-    contents = {**files, PAGE: explain_html(page).encode()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            unfinished = folder / f".{name}.{os.getpid()}"
-            try:
-                unfinished.write_bytes(content)
-                unfinished.replace(folder / name)
-            finally:
-                with suppress(OSError):
-                    unfinished.unlink()
-    except OSError as error:
-        raise StorageError(
-            "The explanation could not be written.",
-            file=folder,
-            found=error,
-            todo="make room, or name a folder that can be written with --out",
-        ) from error
+    write_files(folder, {**files, PAGE: explain_html(page).encode()}, "explanation")
     return folder / PAGE

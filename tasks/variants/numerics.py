@@ -57,17 +57,19 @@ def copied(engine: Engine, variant: Variant, seed: int = 0) -> Forward:
         raise NotShown(variant.name, reason)
     assert isinstance(engine, KerasEngine)
     tf = import_tensorflow()
-    try:
-        copy = _copy(engine.model, variant)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise NotShown(variant.name, f"Keras cannot copy the model ({str(error).splitlines()[0][:120]})") from error
     training = variant.knob == "training"
 
     @tf.function(input_signature=[tf.TensorSpec((None, *engine.input_shape), tf.float32)])  # type: ignore[untyped-decorator]
     def compute(tensors: Any) -> Any:
         return copy(tensors, training=training)[0]
 
-    computed = compute.get_concrete_function()  # traced here, once
+    try:
+        copy = _copy(engine.model, variant)
+        computed = compute.get_concrete_function()  # traced here, once: a layer may not compute in half precision
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise NotShown(
+            variant.name, f"Keras cannot copy the model ({(str(error).splitlines() or [''])[0][:120]})"
+        ) from error
 
     def forward(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
         _seed(copy, seed)
