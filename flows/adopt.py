@@ -28,6 +28,7 @@ from flows.card import ladder_shown, model_facts, sensitivity_shown
 from flows.examination import climb_ladder, measure
 from flows.origin import Named, Origin, Outcome, Preparation
 from flows.preparing import infer_preparation
+from flows.preparing_words import choice
 from flows.sensitivity import weigh_variants
 from flows.single import learn_single
 from flows.train import learn_what_is_normal, report_training
@@ -267,12 +268,14 @@ def find_preparation(theirs: ForeignModel, engine: Engine, named: Named, preproc
     if stated is not None:
         return Preparation(stated, "It was stated.", inferred)
     published = preset("teachable_machine", size=size) if theirs.origin == TEACHABLE_MACHINE else None
-    choices = list(dict.fromkeys([*([published] if published else []), *inferred.plausible]))
-    default = 0
-    place = default
+    found = {row.preprocessing: row.found for row in inferred.rows}
+    likely = [row.preprocessing for row in inferred.told_apart]
+    choices = list(dict.fromkeys([*([published] if published else []), *likely]))
+    place = 0
     if len(choices) > 1:
-        place = ask(f"{inferred.as_text()} Which preparation is sealed?", [in_words(one) for one in choices], default)
-    if place != default:
+        lines = [choice(one, found.get(one), published=one == published) for one in choices]
+        place = ask(f"{inferred.as_text()} Which preparation is sealed?", lines, place)
+    if place:
         how = "A person chose it among those that the photos cannot tell apart."
     elif published is not None:
         how = "It is what Teachable Machine publishes for its exports."

@@ -27,6 +27,7 @@ from tasks.presets import preset
 from tasks.published import (
     ORDERS,
     SCALINGS,
+    commonness,
     geometries,
     in_words,
     knob_families,
@@ -85,6 +86,15 @@ class InferredPreparation:
         """The stated 95 % set, most likely first."""
         return tuple(row.preprocessing for row in self.rows if row.found.in_set)
 
+    @property
+    def told_apart(self) -> tuple[Row, ...]:
+        """The stated set, of each preparations that count as one the likeliest."""
+        heads: list[Row] = []
+        for row in self.rows:
+            if row.found.in_set and not any(row.found.name in head.found.one_with for head in heads):
+                heads.append(row)
+        return tuple(heads)
+
     def certainty(self, family: str) -> Certainty:
         """Of scaling, channel_order, fit, interpolation, antialias, decoder. KeyError: another."""
         return {one.family: one for one in self.certainties}[family]
@@ -125,7 +135,7 @@ def infer_preparation(
     if len(images) != len(labels):
         raise WrongUse("Images and labels are not as many.", expected=len(images), found=len(labels))
     own = stated or _published(size, origin)
-    trial = _Trial(engine, images, labels, groups, own or geometries(size)[0], progress)
+    trial = _Trial(engine, images, labels, groups, own or geometries(size)[0], origin, progress)
     shapes = [*([stated] if stated else []), *geometries(size, origin)]
     values = _values_in_order(origin, scaling_inside, own)
 
@@ -170,6 +180,7 @@ class _Trial:
         labels: NDArray[np.int64],
         groups: NDArray[np.int64] | None,
         first: Preprocessing,
+        origin: str | None,
         progress: Progress,
     ) -> None:
         self.tried: dict[str, Preprocessing] = {}
@@ -182,6 +193,7 @@ class _Trial:
         self._screen = len(screen)
         self._labels = labels[self._order]
         self._groups = None if groups is None else groups[self._order]
+        self._origin = origin
         self._progress = progress
         self._answers: dict[str, NDArray[np.float32]] = {}  # (images so far, k)
 
@@ -217,7 +229,9 @@ class _Trial:
         """The statistics of what was tried."""
         answers = np.stack([self._answers[name] for name in self.tried])
         n = answers.shape[1]
-        candidates = [Candidate(name, knob_families(one)) for name, one in self.tried.items()]
+        candidates = [
+            Candidate(name, knob_families(one), commonness(one, self._origin)) for name, one in self.tried.items()
+        ]
         groups = None if self._groups is None else self._groups[:n]
         return infer(answers, self._labels[:n], candidates, provable=_PROVABLE, groups=groups)
 

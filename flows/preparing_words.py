@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from expectations.paired import Better
-from expectations.preparation import Certainty
+from expectations.preparation import Certainty, Ranked
 from tasks.knobs import Preprocessing
 from tasks.published import knob_families, scaling_in_words
 
@@ -53,6 +53,17 @@ def better_sentence(better: Better, own: Preprocessing, other: Preprocessing, im
         f"{better.accuracy:.3f} against {better.than_accuracy:.3f} (difference {gain.value:+.3f}, 95 % "
         f"{gain.low:.3f} to {gain.high:.3f}, the best of {better.compared} that were compared)."
     )
+
+
+def choice(preparation: Preprocessing, found: Ranked | None, *, published: bool = False) -> str:
+    """One of several, in a line: what it is, how often it is right, how many count as one with it."""
+    words = ", ".join(_said(family, value) for family, value in knob_families(preparation).items())
+    notes = ["what the model's makers publish"] if published else []
+    if found is not None:
+        others = len(found.one_with)
+        notes.append(f"right on {found.accuracy.value:.1%} of these photos")
+        notes += [f"{others} more that answer alike" if others > 1 else "1 more that answers alike"] if others else []
+    return f"{words} ({'; '.join(notes)})"
 
 
 def _unsure(one: Certainty) -> str:

@@ -17,11 +17,16 @@ SCALINGS: Final = ("tf", "unit", "identity", "torch", "caffe")
 ORDERS: Final = ("rgb", "bgr")
 # Resize(256) and CenterCrop(224), and the same for other sizes: the largest centred part, made 256 / 224 closer.
 _CLOSER: Final = 256 / 224
-_GEOMETRIES: Final[tuple[Mapping[str, Any], ...]] = (
+# What libraries do where nobody asks for another thing.
+_DEFAULTS: Final[tuple[Mapping[str, Any], ...]] = (
     {"name": "load_img", "interpolation": "bilinear"},
     {"name": "load_img"},
     {"name": "image_dataset_from_directory"},
     {"name": "opencv"},
+    {"name": "load_img", "interpolation": "bicubic"},
+)
+_GEOMETRIES: Final[tuple[Mapping[str, Any], ...]] = (
+    *_DEFAULTS,
     {"name": "teachable_machine"},
     {"name": "load_img", "interpolation": "bilinear", "fit": "crop"},
     {"name": "image_dataset_from_directory", "fit": "crop"},
@@ -29,7 +34,6 @@ _GEOMETRIES: Final[tuple[Mapping[str, Any], ...]] = (
     {"name": "tf_image_resize", "fit": "pad"},
     {"name": "load_img", "interpolation": "bilinear", "fit": "crop", "zoom": _CLOSER},
     {"name": "load_img", "fit": "crop"},
-    {"name": "load_img", "interpolation": "bicubic"},
     {"name": "load_img", "interpolation": "lanczos"},
     {"name": "tf_image_resize", "antialias": True},
     {"name": "tf_image_resize", "interpolation": "nearest"},
@@ -93,6 +97,18 @@ def geometries(size: tuple[int, int], origin: str | None = None) -> tuple[Prepro
         own = preset("teachable_machine", size=size, values="identity")
         stated = [own, *(one for one in stated if one != own)]
     return tuple(dict.fromkeys(stated))
+
+
+def commonness(preparation: Preprocessing, origin: str | None = None) -> float:
+    """How many people train with a geometry and decoder, against the most common ones; whatever the values. A guess: 1
+    for the defaults of libraries and what the model's origin publishes, a third for what else is published, a tenth
+    for the rest.
+    """
+    height, width, _ = preparation.input_shape
+    published = [(one.decode, one.geometry) for one in geometries((height, width), origin)]
+    usual = len(_DEFAULTS) + (origin == "teachable machine")
+    ours = preparation.decode, preparation.geometry
+    return 1.0 if ours in published[:usual] else 1 / 3 if ours in published else 0.1
 
 
 def knob_families(preparation: Preprocessing) -> dict[str, str]:

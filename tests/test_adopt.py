@@ -188,7 +188,7 @@ def test_a_person_at_the_terminal_chooses(
     monkeypatch.setattr(asking, "_people", [last])
     found = adopt(model=theirs, data=photos, models=tmp_path / "models", ladder_images=0, sensitivity_images=0)
     assert len(asked) == 1, "these photos cannot tell filters apart"
-    assert found.preparation == asked[0][-1]
+    assert found.preparation in found.plausible[1:], "the first is the default"
     assert any("A person chose" in sentence for sentence in found.sentences)
 
 

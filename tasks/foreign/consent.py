@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from darkroom.errors import UnsupportedModel, WrongUse
+from tasks.machine import import_tensorflow
 
 _KERAS: Final = ("keras", "tf_keras", "keras_core", "tensorflow.keras", "tensorflow.python.keras", "builtins")
 # Words of Keras' own formats that are no class of a public module.
@@ -166,6 +167,7 @@ def _is_activation(name: str) -> bool:
 
 
 def _libraries() -> list[Any]:
+    import_tensorflow()
     import keras
 
     try:
@@ -176,7 +178,6 @@ def _libraries() -> list[Any]:
 
 
 def _namespaces() -> list[Any]:
-    import keras
-
     parts = ("layers", "initializers", "regularizers", "constraints")
-    return [keras.random, keras.dtype_policies, *(getattr(library, part) for library in _libraries() for part in parts)]
+    keras, *_ = libraries = _libraries()
+    return [keras.random, keras.dtype_policies, *(getattr(library, part) for library in libraries for part in parts)]
