@@ -281,7 +281,9 @@ def find_preparation(theirs: ForeignModel, engine: Engine, named: Named, preproc
         how = "It is what Teachable Machine publishes for its exports."
         how += "" if published in inferred.plausible else " These photos speak for another one, see below."
     else:
-        how = "It is the most likely" + ("; others cannot be ruled out." if len(choices) > 1 else ", and the only one.")
+        alike = len(inferred.plausible) - 1
+        others = "others cannot be ruled out" if len(choices) > 1 else f"{alike} others answer alike on these photos"
+        how = f"It is the most likely; {others}." if alike else "It is the most likely, and the only one."
     return Preparation(choices[place], how, inferred)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 import darkroom
 from darkroom import asking
 from darkroom.errors import DataFolderError, WrongUse
+from expectations import preparation
 from flows.adopt import Adopted, adopt
 from tasks.adopting import match_folders
 from tasks.bundle import open_bundle
@@ -186,8 +187,9 @@ def test_a_person_at_the_terminal_chooses(
         return len(choices) - 1
 
     monkeypatch.setattr(asking, "_people", [last])
+    monkeypatch.setattr(preparation, "SAME", -1.0)  # else these photos, on which filters hardly matter, leave no choice
     found = adopt(model=theirs, data=photos, models=tmp_path / "models", ladder_images=0, sensitivity_images=0)
-    assert len(asked) == 1, "these photos cannot tell filters apart"
+    assert len(asked) == 1
     assert found.preparation in found.plausible[1:], "the first is the default"
     assert any("A person chose" in sentence for sentence in found.sentences)
 
