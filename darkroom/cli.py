@@ -484,6 +484,10 @@ def explain(
         str | None,
         typer.Option(help="What was predicted elsewhere: a class, class=confidence, or a JSON list of probabilities."),
     ] = None,
+    call: Annotated[
+        str | None, typer.Option(help="Instead: module:function, their own predict or preprocess function.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Time limit of the function.", min=1)] = 120.0,
     out: Annotated[
         Path | None, typer.Option(help="Where explain.html and explain.json go. Empty: explained-<content>.")
     ] = None,
@@ -495,7 +499,7 @@ def explain(
     with api(), _progress(as_json):
         from flows.explain import explain as explain_flow
 
-        explained = explain_flow(image=image, bundle=bundle, prediction=prediction, out=out)
+        explained = explain_flow(image=image, bundle=bundle, prediction=prediction, call=call, seconds=seconds, out=out)
     if as_json:
         _print_json(explained.model_dump(mode="json"))
     else:

@@ -21,6 +21,9 @@ _WORDS: Final = ("", "one", "two", "three", "four", "five", "six", "seven", "eig
 FACTS: Final = frozenset({"width", "height", "aspect_ratio", "bit_depth", "mode", "channels", "animated"})
 
 
+_MOSTLY: Final = 0.4  # beyond it "one in two" is no longer what a person would say
+
+
 class Cause(StrEnum):
     """The five answers."""
 
@@ -35,7 +38,7 @@ class Cause(StrEnum):
 class Theirs:
     """A prediction made elsewhere. `stated` in words; `differs` from the bundle's own; `reproduced_by`: names of the
     variants that give it, the best first, of `tried`; `what`: what the best of them did; `whole`: not only a class is
-    stated.
+    stated. `findings`: what else was seen of how it was made.
     """
 
     stated: str
@@ -44,6 +47,7 @@ class Theirs:
     what: str
     tried: int
     whole: bool
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ def explain_image(evidence: Evidence, track: Track) -> Explanation:
     if not grounds:
         grounds = (_nothing(evidence, track),)
     if evidence.theirs is not None and grounds[0].cause is not Cause.PREPARATION:
-        grounds = (replace(grounds[0], evidence=(*grounds[0].evidence, _of_theirs(evidence.theirs))), *grounds[1:])
+        told = _of_theirs(evidence.theirs), *evidence.theirs.findings
+        grounds = (replace(grounds[0], evidence=(*grounds[0].evidence, *told)), *grounds[1:])
     return Explanation(grounds[0].cause, grounds[0].sentence, grounds, _context(track))
 
 
@@ -128,7 +133,7 @@ def _preparation(evidence: Evidence) -> Ground | None:
     return Ground(
         Cause.PREPARATION,
         f"{sentence}; prepared as in training it is {answer[0]} ({answer[1]:.0%}).",
-        (f"{first} reproduces {theirs.stated}{others}",),
+        (f"{first} reproduces {theirs.stated}{others}", *theirs.findings),
     )
 
 
@@ -232,6 +237,8 @@ def _context(track: Track) -> str:
     wrong = 1 - track.accuracy
     if wrong * track.n < 0.5:
         return f"{told}."
+    if wrong > _MOSTLY:
+        return f"{told}: the others are wrong, with or without a reason that can be found."
     each = round(1 / wrong)
     said = _WORDS[each] if each < len(_WORDS) else f"{each:,}"
     return f"{told}: one in {said} is wrong, with or without a reason that can be found."

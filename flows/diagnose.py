@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from prefect import flow, get_run_logger, runtime, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
@@ -19,7 +19,7 @@ from expectations.output_words import words_for
 from expectations.reproduction import Candidate
 from flows.looking import ProvedModel, prove_model
 from flows.searching import Searched, search
-from flows.staging_calls import StageDifference, call_on, compare_stages
+from flows.staging_calls import StageDifference, call_on, compare_stages, only_at_a_terminal
 from tasks.foreign import findings_of_sealed
 from tasks.photos import Photos, photos_in
 from tasks.predictions_file import Predictions, read_predictions
@@ -144,12 +144,7 @@ def diagnose(
             "There is nothing to diagnose." if call is None else "A file and a function cannot both be diagnosed.",
             expected="either --predictions FILE or --call module:function",
         )
-    if call is not None and runtime.deployment.id is not None:
-        raise WrongUse(
-            "A function is not called in a run that a server started: whoever reaches it could run anything.",
-            found=call,
-            todo="run it at a terminal: darkroom diagnose --call module:function",
-        )
+    only_at_a_terminal(call)
     model = prove_model(bundle)
     if predictions is not None:
         given = read(model, images, predictions)
@@ -227,7 +222,7 @@ def draw(model: ProvedModel, replay: Replay, given: Given, searched: Searched) -
         alike=[_named(names) for names in found.alike],
         not_shown=found.not_shown,
         not_replayed=list(searched.not_replayed.items()),
-        findings=(*given.findings, *_static_findings(model)) if differs else given.findings,
+        findings=(*given.findings, *_unread(searched), *(_static_findings(model) if differs else ())),
         stages=[(one.stage, one.verdict, one.difference) for one in given.stages],
         images=_images(model, replay, given, searched) if differs else (),
     )
@@ -274,6 +269,12 @@ def tell_it(
 def report_diagnosis(page: DiagnosisPage) -> None:
     """The diagnosis in the Prefect UI."""
     create_markdown_artifact(diagnosis_markdown(page), key="diagnosis", description=page.bundle_id)
+
+
+def _unread(searched: Searched) -> tuple[str, ...]:
+    count = searched.unread
+    were = "file was" if count == 1 else "files were"
+    return (f"{count:,} {were} left out: no decoder reads {'it' if count == 1 else 'them'}.",) if count else ()
 
 
 def sentence_of(searched: Searched, classes: Sequence[str]) -> str:

@@ -14,28 +14,42 @@ from darkroom.errors import WrongUse
 from flows.explained import Explained, record_of
 from flows.explaining import Told, explain_bytes
 from flows.explanation_shown import page_of
-from flows.looking import Instruments, proved
+from flows.looking import Instruments, ProvedModel, proved
+from flows.staging_calls import only_at_a_terminal, stated_by
 from tasks.decode import Limits
 from tasks.refusal import ImageRefused
 from tasks.report.explain_page import ExplainPage, explain_markdown, write_explanation
-from tasks.stated_prediction import read_stated
+from tasks.stated_prediction import StatedPrediction, read_stated
 from tasks.worker_main import read_file
 
 
 @flow(name="explain", flow_run_name="explain {image}")
-def explain(image: Path, bundle: Path, prediction: str | None = None, out: Path | None = None) -> Explained:
+def explain(
+    image: Path,
+    bundle: Path,
+    prediction: str | None = None,
+    call: str | None = None,
+    seconds: float = 120.0,
+    out: Path | None = None,
+) -> Explained:
     """Say in one sentence why a prediction may be wrong, and show on one page what speaks for it.
 
     Args:
         image: The image file.
         bundle: A bundle, or models/NAME for the version in use.
         prediction: What was predicted elsewhere: a class, class=confidence, or a JSON list of probabilities.
+        call: At a terminal only, instead: module:function, their own predict or preprocess function.
+        seconds: Time limit of the function.
         out: Where explain.html and explain.json go. Empty: a folder explained-<first digits of the content's sha256>.
 
     """
+    if prediction is not None and call is not None:
+        raise WrongUse("A prediction and a function cannot both be explained.", expected="--prediction or --call")
+    only_at_a_terminal(call)
     data = read(image)
     instruments = prove_bundle(bundle)
-    told = explain_image(data, instruments, prediction)
+    stated = stated_elsewhere(image, instruments, prediction, call, seconds)
+    told = explain_image(data, instruments, stated)
     page = page_of(image, told, instruments.bundle)
     explained = record_of(image, data, told, instruments.bundle)
     explained = write(out or Path(f"explained-{hashlib.sha256(data).hexdigest()[:12]}"), page, explained)
@@ -63,10 +77,19 @@ def prove_bundle(bundle: Path) -> Instruments:
     return proved(bundle)
 
 
+def stated_elsewhere(
+    image: Path, instruments: Instruments, prediction: str | None, call: str | None, seconds: float
+) -> StatedPrediction | None:
+    """As it was typed, or as their function says it."""
+    if call is not None:
+        model = ProvedModel(instruments.bundle, instruments.engine, instruments.proof)
+        return stated_by(call, image, model, seconds)
+    return None if prediction is None else read_stated(prediction, instruments.bundle.classes)
+
+
 @task(name="look, compare, shake, name the cause", cache_policy=NO_CACHE)
-def explain_image(data: bytes, instruments: Instruments, prediction: str | None) -> Told:
+def explain_image(data: bytes, instruments: Instruments, stated: StatedPrediction | None) -> Told:
     """One decode and one forward pass; then every variant and every slight change."""
-    stated = None if prediction is None else read_stated(prediction, instruments.bundle.classes)
     return explain_bytes(data, instruments, stated)
 
 

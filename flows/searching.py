@@ -30,7 +30,9 @@ _IN_ORDER: Final = 512  # images of a variant whose answers depend on the others
 
 @dataclass(frozen=True)
 class Searched:
-    """What came of it. `by_name` explains the names of variants; `not_replayed`: variant → why it was not tried."""
+    """What came of it. `by_name` explains the names of variants; `not_replayed`: variant → why it was not tried;
+    `unread`: files that no decoder reads, left out.
+    """
 
     found: Reproduction
     by_name: dict[str, Variant] = field(repr=False)
@@ -38,6 +40,7 @@ class Searched:
     singles: int
     pairs: int
     few: int
+    unread: int = 0
 
 
 def search(replay: Replay, theirs: Answers, classes: Sequence[str]) -> Searched:
@@ -45,6 +48,10 @@ def search(replay: Replay, theirs: Answers, classes: Sequence[str]) -> Searched:
     variants = catalogue(replay.pinned)
     by_name = {variant.name: variant for variant in variants}
     pinned = replay.probabilities(replay.pinned)
+    unread = _unread(replay, variants, np.flatnonzero(np.isnan(pinned[:, 0])))
+    if 0 < len(unread) < len(theirs):  # they say nothing, and a shuffled order cannot be put right around a gap
+        rest = np.setdiff1d(np.arange(len(theirs)), unread)
+        return replace(search(replay.only(rest.tolist()), theirs.rows(rest), classes), unread=len(unread))
     few = telling_rows(theirs, pinned, FEW_LABELS if theirs.kind == "labels" else FEW)
     names, tried, not_replayed = _singles(replay, variants, few)
     some = theirs.rows(few)
@@ -75,6 +82,15 @@ def search(replay: Replay, theirs: Answers, classes: Sequence[str]) -> Searched:
     both, pairs = _pairs(replay, some, pinned, few, by_name, ranked)
     found, refuted = _on_all(replay, theirs, pinned, by_name, few, evidence + both)
     return settle(found or conclude((evidence + behind + both).without(refuted)))
+
+
+def _unread(replay: Replay, variants: Sequence[Variant], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Those of the rows that no variant reads, either."""
+    for variant in variants:
+        made = applied(replay.pinned, [variant]) if variant.stage == "decode" and len(rows) else None
+        if made is not None:
+            rows = rows[np.isnan(replay.probabilities(made, rows.tolist())[:, 0])]
+    return rows
 
 
 def telling_rows(theirs: Answers, pinned: NDArray[np.floating[Any]], most: int) -> NDArray[np.intp]:

@@ -102,4 +102,5 @@ def _against(
         what=variants[order[0]].what if order else "",
         tried=len(variants),
         whole=stated.confidence is not None or stated.probabilities is not None,
+        findings=stated.findings,
     )

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from prefect import runtime
 
 from darkroom.errors import WrongUse
 from expectations.answers import SAME, Answers
 from flows.looking import ProvedModel
 from tasks.calling import Called, Returned, call
 from tasks.preprocessing import ImageRefused, Prepared, prepare, to_resized, to_tensor
+from tasks.stated_prediction import StatedPrediction
 
 _STAGES = ("pixels", "resized", "tensor", "probabilities")
 _SAME_TENSOR = 1e-6  # of the pinned tensor's own span: float32 in another order of operations
@@ -38,6 +40,31 @@ class Compared:
     answers: Answers
     findings: tuple[str, ...]
     stages: tuple[StageDifference, ...]
+
+
+def only_at_a_terminal(call: str | None) -> None:
+    """WrongUse for a function in a run that a server started."""
+    if call is not None and runtime.deployment.id is not None:
+        raise WrongUse(
+            "A function is not called in a run that a server started: whoever reaches it could run anything.",
+            found=call,
+            todo="run it at a terminal, with --call module:function",
+        )
+
+
+def stated_by(target: str, image: Path, model: ProvedModel, seconds: float) -> StatedPrediction:
+    """What their function says of one image, and which of its stages first differs.
+
+    Raises: WrongUse where it fails, or returns no stage of a prediction.
+    """
+    compared = compare_stages(call_on(target, image.parent, [image.name], seconds), image.parent, [image.name], model)
+    answers = compared.answers
+    return StatedPrediction(
+        int(answers.predicted[0]),
+        None if answers.confidence is None else float(answers.confidence[0]),
+        None if answers.probabilities is None else answers.probabilities[0],
+        findings=compared.findings,
+    )
 
 
 def call_on(target: str, folder: Path, sample: Sequence[str], seconds: float) -> Called:
@@ -154,6 +181,8 @@ def _answer(one: Returned, stages: dict[str, NDArray[Any]], model: ProvedModel) 
         tensor = to_tensor(to_resized(pixels, pinned.geometry), pinned.values)
     elif one.label is not None and one.label in classes:
         return classes.index(one.label)
+    elif one.label is not None and one.label.isdecimal() and int(one.label) < len(classes):
+        return int(one.label)
     else:
         return None
     return np.asarray(model.engine.run(tensor[None]).probabilities[0], np.float64)

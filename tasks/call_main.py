@@ -100,11 +100,17 @@ def _stages(returned: Any) -> dict[str, Any]:
                 "0": np.array([float(value) for value in returned.values()]),
                 "names": [str(one) for one in returned],
             }
+        words = [value for value in returned.values() if isinstance(value, str)]
+        shares = [value for value in returned.values() if _is_number(value)]
+        if len(words) == len(shares) == 1 and len(returned) == 2:
+            return {"label": words[0], "confidence": float(shares[0])}
         return {str(name): _array(value) for name, value in returned.items() if not isinstance(value, str)}
     if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], str) and _is_number(returned[1]):
         return {"label": returned[0], "confidence": float(returned[1])}
     if isinstance(returned, str):
         return {"label": returned}
+    if isinstance(returned, int | np.integer) and not isinstance(returned, bool):
+        return {"label": str(int(returned))}  # argmax
     if isinstance(returned, tuple):
         return {str(number): _array(value) for number, value in enumerate(returned)}
     return {"0": _array(returned)}

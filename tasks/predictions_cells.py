@@ -90,10 +90,11 @@ def _mapping(cell: Any) -> dict[str, Any]:
 
 
 def list_column(table: Columns, k: int) -> str | None:
-    """The column whose first cell lists k numbers."""
+    """The column whose first cell that is not empty lists k numbers."""
     for wanted in (*_LISTS, *_LISTS_MAYBE):
         for name in table.cells:
-            if plain(name) == wanted and len(_parsed(table.cells[name][0])) == k and k > 1:
+            first = next((cell for cell in table.cells[name] if cell is not None), None)
+            if plain(name) == wanted and len(_parsed(first)) == k and k > 1:
                 return name
     return None
 

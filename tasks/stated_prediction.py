@@ -23,13 +23,14 @@ _SUM_OFF: Final = 0.02
 @dataclass(frozen=True)
 class StatedPrediction:
     """`predicted`: position in the bundle's classes. `confidence` of it, or all `probabilities` (k,), where stated;
-    `rounding`: half a unit of the last digit that was written.
+    `rounding`: half a unit of the last digit that was written; `findings`: what was seen of how it was made.
     """
 
     predicted: int
     confidence: float | None = None
     probabilities: NDArray[np.float64] | None = None
     rounding: float = 0.0
+    findings: tuple[str, ...] = ()
 
     def in_words(self, classes: Sequence[str]) -> str:
         """`metal with 0.93`."""
@@ -56,7 +57,10 @@ def read_stated(text: str, classes: Sequence[str]) -> StatedPrediction:
     if told in classes:
         return StatedPrediction(classes.index(told))
     if told.endswith(".json") and Path(told).is_file():
-        told = Path(told).read_text(encoding="utf-8").strip()
+        try:
+            told = Path(told).read_text(encoding="utf-8-sig").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise _wrong(text, _WAYS, f"a file that cannot be read as text: {error}") from error
     if told[:1] in ("[", "{"):
         return _listed(told, classes)
     name, separator, number = told.rpartition("=")

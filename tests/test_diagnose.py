@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +119,23 @@ def test_a_class_order_is_named_and_mended_by_a_line(
     assert told.fixes == ()
 
 
+def test_a_file_that_nobody_can_read_hides_no_mistake_in_the_others(
+    replay: Replay, tiny_photos: Path, photos: tuple[str, ...], tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    shares = replay.probabilities(replay.pinned).astype(np.float64)
+    order = np.random.default_rng(0).permutation(len(photos))
+    shutil.copytree(tiny_photos, tmp_path / "photos")
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
+    frame = pd.DataFrame(shares[order], columns=list(tiny_bundle.classes))
+    frame.insert(0, "path", list(photos))
+    frame.loc[len(frame)] = ["broken.jpg", *shares[0]]
+    frame.to_csv(tmp_path / "theirs.csv", index=False)
+    told = run(tiny_bundle, tmp_path / "photos", tmp_path / "out", predictions=tmp_path / "theirs.csv")
+    assert told.cause.variants == ("order=shuffled",)
+    assert told.images == len(photos)
+    assert "1 file was left out: no decoder reads it." in told.findings
+
+
 def test_predictions_of_something_else_are_not_explained(
     predicted: Callable[..., Path], tiny_bundle: Bundle, tiny_photos: Path, tmp_path: Path
 ) -> None:
@@ -202,6 +220,12 @@ def of_path(where: Path):
 def label(path):
     return "nut", 0.5
 
+def labelled(path):
+    return {{"confidence": 0.25, "class": "nut"}}
+
+def position(path):
+    return np.int64(2)
+
 def text_only(path):
     raise ValueError("no <model> here")
 
@@ -239,6 +263,18 @@ def test_a_function_is_given_what_it_takes_and_equals_the_pinned_tensor(
     for file, returned in zip(files, called.returned, strict=True):
         found = returned.arrays["0"].reshape(tiny_bundle.preprocessing.input_shape)
         np.testing.assert_array_equal(found, prepare(file.read_bytes(), tiny_bundle.preprocessing).tensor)
+
+
+@pytest.mark.parametrize(
+    ("function", "label", "confidence"),
+    [("label", "nut", 0.5), ("labelled", "nut", 0.25), ("position", "2", None)],
+    ids=["a tuple", "a dict", "argmax"],
+)
+def test_a_function_may_answer_with_a_class(
+    function: str, label: str, confidence: float | None, module: Callable[[str], Path], tiny_photos: Path
+) -> None:
+    (found,) = call(f"{module('')}:{function}", [tiny_photos / "wide.jpg"], seconds=60).returned
+    assert (found.label, found.confidence) == (label, confidence)
 
 
 def test_the_first_stage_that_differs_is_named_and_the_cause_too(

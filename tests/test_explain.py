@@ -251,6 +251,23 @@ def test_a_prediction_of_a_wrong_preparation_is_explained_by_it(
     assert moved
 
 
+def test_a_function_of_a_wrong_preparation_is_explained_by_it(
+    bundle: Bundle, night: list[Path], tmp_path: Path, prefect_api: str
+) -> None:
+    height, width, _ = bundle.preprocessing.input_shape
+    code = tmp_path / "theirs.py"
+    code.write_text(
+        "import numpy as np\nfrom PIL import Image\n\n\ndef prepared(path):\n"
+        f"    photo = Image.open(path).convert('RGB').resize(({width}, {height}), Image.Resampling.NEAREST)\n"
+        "    return np.asarray(photo, np.float32) / 127.5 - 1\n"
+    )
+    found = explain(image=night[0], bundle=bundle.path, call=f"{code}:prepared", out=tmp_path / "out")
+    said = " ".join(ground for one in found.grounds for ground in one.evidence)
+    assert "The first stage that differs is tensor" in said
+    with pytest.raises(WrongUse, match="cannot both"):
+        explain(image=night[0], bundle=bundle.path, call="a:b", prediction="x", out=tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [

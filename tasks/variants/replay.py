@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,12 @@ class Replay:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def only(self, rows: Sequence[int]) -> Replay:
+        """Some of the images, in the order of `rows`; what the model has answered is not computed again."""
+        some = Replay(self.engine, _Some(self._images, self._checked(rows)), self.pinned, self._limits, seed=self._seed)
+        some._answers = self._answers
+        return some
 
     def probabilities(self, preprocessing: Preprocessing, rows: Sequence[int] | None = None) -> NDArray[np.float32]:
         """(len(rows), k) float32, in the order of `rows` (None: all); NaN where that decoder refuses the file."""
@@ -207,6 +213,23 @@ class Replay:
         if outside:
             raise WrongUse("no such image", expected=f"rows 0 … {len(self._images) - 1}", found=outside[:5])
         return rows
+
+
+class _Some(Sequence[bytes]):
+    """Some of many files, read when they are asked for."""
+
+    def __init__(self, files: Sequence[bytes], rows: Sequence[int]) -> None:
+        self._files, self._rows = files, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, row: int) -> bytes: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, row: int | slice) -> bytes | Sequence[bytes]:
+        return _Some(self._files, self._rows[row]) if isinstance(row, slice) else self._files[self._rows[row]]
 
 
 @contextmanager
