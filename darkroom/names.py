@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 
 # Control characters, marks that turn the reading direction, bytes that are no UTF-8, line and paragraph separators:
 # whoever prints a path must not be fooled by it, and a Parquet string must be valid.
@@ -47,3 +48,9 @@ def _escaped(character: str) -> str:
 
 def _unescaped(code: bytes) -> bytes:
     return b"\\" if code == b"\\" else bytes([int(code[1:], 16)])
+
+
+def some_of_many(names: Sequence[str], most: int = 12) -> str:
+    """`a, b, c and 988 more`, for a sentence."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

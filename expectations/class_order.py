@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.names import some_of_many
+
 # That images which have no opinion would speak so clearly for two names must be less likely than this, over all pairs
 # and everything that was tried.
 _CHANCE: Final = 0.01
@@ -28,12 +30,11 @@ class ClassOrder:
 
     def sentence(self) -> str:
         """For a person."""
-        told = f"The order of the outputs was solved from the labelled images: {', '.join(self.names)}"
+        told = f"The order of the outputs was solved from the labelled images: {some_of_many(self.names)}"
         if not self.unclear:
             return f"{told}; {self.accuracy:.0%} of them are then right, and no two names could be swapped."
-        pairs = ", ".join(f"{first} and {second}" for first, second in self.unclear[:_NAMED])
-        more = f" and {len(self.unclear) - _NAMED:,} more pairs" if len(self.unclear) > _NAMED else ""
-        return f"{told}; {self.accuracy:.0%} of them are then right, but these images do not tell {pairs}{more} apart."
+        pairs = some_of_many([f"{first} and {second}" for first, second in self.unclear], _NAMED)
+        return f"{told}; {self.accuracy:.0%} of them are then right, but these images do not tell {pairs} apart."
 
 
 def solve_order(

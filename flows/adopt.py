@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from darkroom.asking import ask
 from darkroom.errors import WrongUse
-from darkroom.names import from_text
+from darkroom.names import from_text, some_of_many
 from darkroom.progress import tell
 from darkroom.storage import LocalStorage
 from expectations.class_order import ClassOrder, solve_order
@@ -32,7 +32,7 @@ from flows.preparing_words import choice
 from flows.sensitivity import weigh_variants
 from flows.single import learn_single
 from flows.train import learn_what_is_normal, report_training
-from tasks.adopting import look_at_photos, match_folders, readable
+from tasks.adopting import class_of_folder, look_at_photos, match_folders, readable
 from tasks.bundle import Bundle, SealedContents, choose_goldens, find_bundle, seal_bundle
 from tasks.bundle.versions import check_name
 from tasks.foreign import TEACHABLE_MACHINE, ForeignModel, open_foreign, read_labels
@@ -52,6 +52,8 @@ MOST_PHOTOS, _FOR_THE_ORDER = 800, 200
 _OF_A_CLASS = 20
 _ANY_SIZE = 224
 _WORK = ".work"
+
+GroupBy = Literal["image", "sub-folder"]
 
 
 class Adopted(BaseModel):
@@ -95,7 +97,7 @@ def adopt(
     labels: Path | None = None,
     preprocessing: str = "",
     image_size: int = 0,
-    group_by: Literal["image", "sub-folder"] = "image",
+    group_by: GroupBy = "image",
     consent: list[str] = [],  # noqa: B006  # a form of lists needs one; it is never changed
     ladder_images: int = 100,
     sensitivity_images: int = 50,
@@ -128,7 +130,7 @@ def adopt(
     with adopting_folder(models) as work:
         theirs = open_model(model, work, consent)
         engine = load(theirs, preprocessing, image_size)
-        named = name_the_outputs(theirs, engine, scan(data, group_by), labels, seed)
+        named = name_the_outputs(theirs, engine, data, group_by, labels, seed)
         preparation = find_preparation(theirs, engine, named, preprocessing, seed)
         looked = look(theirs, engine, named, preparation.chosen, work, seed)
         knowledge = learn_what_is_normal(looked, seed)
@@ -184,7 +186,9 @@ def load(theirs: ForeignModel, preprocessing: str, image_size: int) -> Engine:
 
 
 @task(name="name the outputs", cache_policy=NO_CACHE)
-def name_the_outputs(theirs: ForeignModel, engine: Engine, dataset: Dataset, labels: Path | None, seed: int) -> Named:
+def name_the_outputs(
+    theirs: ForeignModel, engine: Engine, data: Path, group_by: GroupBy, labels: Path | None, seed: int
+) -> Named:
     """Which output is which class: from a file, or solved from the photos; and the photos of those classes.
 
     Raises: WrongUse where neither says it.
@@ -192,14 +196,16 @@ def name_the_outputs(theirs: ForeignModel, engine: Engine, dataset: Dataset, lab
     file = labels or theirs.labels
     if file is not None:
         classes = read_labels(file, theirs.classes)
-        matched = match_folders(dataset, classes)
-        return Named(matched, classes, f"The names of the outputs are those of {file.name}: {', '.join(classes)}.")
+        dataset = scan(data, group_by, no_class=lambda folder: class_of_folder(folder, classes) is None)
+        how = f"The names of the outputs are those of {file.name}: {some_of_many(classes)}."
+        return Named(match_folders(dataset, classes), classes, how)
+    dataset = scan(data, group_by)
     if theirs.classes != len(dataset.classes):
         raise WrongUse(
             "Nothing says which output of the model is which class.",
             file=theirs.path,
             expected=f"{theirs.classes} folders of photos, one for each output, or a file of names (--labels)",
-            found=f"{len(dataset.classes)} folders: {', '.join(dataset.classes)}",
+            found=f"{len(dataset.classes)} folders: {some_of_many(dataset.classes)}",
         )
     order = solved_order(engine, dataset, seed)
     if order.unclear:

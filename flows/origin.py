@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from darkroom.names import some_of_many
 from expectations.measures import Measures
 from expectations.sensitivity import Sensitivity
 from flows.examination import Ladder
@@ -94,10 +95,10 @@ class Origin:
             self.named.how,
         ]
         if matched.aside:
-            folders = ", ".join(f"{name} ({count:,})" for name, count in matched.aside.items())
+            folders = some_of_many([f"{name} ({count:,})" for name, count in matched.aside.items()])
             said.append(f"No output of the model is one of these folders, which were left aside: {folders}.")
         if matched.without:
-            said.append(f"No photo shows {', '.join(matched.without)}: of these classes nothing is known.")
+            said.append(f"No photo shows {some_of_many(matched.without)}: of these classes nothing is known.")
         return (
             *said,
             f"Sealed is: {in_words(self.preparation.chosen)}. {self.preparation.how}",

@@ -9,6 +9,7 @@ A forward pass is one image; there are at most CANDIDATES for each labelled imag
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -16,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.errors import WrongUse
+from darkroom.errors import Failed, WrongUse
 from darkroom.progress import Progress, tell
 from expectations.paired import Better, better_than
 from expectations.preparation import Candidate, Certainty, Inferred, Ranked, infer
@@ -274,7 +275,9 @@ class _Trial:
         found = np.full((len(rows), self._classes), np.nan, np.float32)
         if read.any():
             self.passes += int(read.sum())
-            found[read] = self._engine.run(tensors[read]).probabilities
+            # Numbers that the model cannot stand (a half-precision layer overflows) are no preparation of its own.
+            with suppress(Failed):
+                found[read] = self._engine.run(tensors[read]).probabilities
         return found
 
     @cached_property

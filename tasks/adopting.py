@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from darkroom.errors import DataFolderError
-from darkroom.names import from_text
+from darkroom.names import from_text, some_of_many
 from darkroom.progress import Progress
 from tasks.inference import Engine
 from tasks.preprocessing import Preprocessing
@@ -43,9 +43,7 @@ def match_folders(dataset: Dataset, classes: Sequence[str]) -> Matched:
 
     Raises: DataFolderError where fewer than two folders are classes of the model.
     """
-    plain = Counter(_plain(name) for name in classes)
-    by_name = {_plain(name): name for name in classes if plain[_plain(name)] == 1}
-    class_of = {folder: folder if folder in classes else by_name.get(_plain(folder)) for folder in dataset.classes}
+    class_of = {folder: class_of_folder(folder, classes) for folder in dataset.classes}
     named = {folder: name for folder, name in class_of.items() if name is not None}
     twice = [name for name, count in Counter(named.values()).items() if count > 1]
     if twice:
@@ -59,7 +57,7 @@ def match_folders(dataset: Dataset, classes: Sequence[str]) -> Matched:
         raise DataFolderError(
             "The folders are not classes of this model.",
             file=dataset.folder,
-            expected=f"folders named as two classes at least: {', '.join(classes)}",
+            expected=f"folders named as two classes at least: {some_of_many(classes)}",
             found=", ".join(dataset.classes),
             todo="name the folders as the classes, or give the names of the outputs with --labels",
         )
@@ -68,6 +66,14 @@ def match_folders(dataset: Dataset, classes: Sequence[str]) -> Matched:
     aside = Counter(file.label for file in dataset.files if file.label not in named)
     without = tuple(name for name in classes if name not in present)
     return Matched(Dataset(dataset.folder, files, present, dataset.group_by), dict(aside), without)
+
+
+def class_of_folder(folder: str, classes: Sequence[str]) -> str | None:
+    """The class that a folder is named as, if it is one and only one."""
+    if folder in classes:
+        return folder
+    alike = [name for name in classes if _plain(name) == _plain(folder)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _plain(name: str) -> str:

@@ -159,9 +159,12 @@ def test_a_stated_preparation_is_sealed_and_a_list_of_labels_is_followed(
     labels = tmp_path / "names.txt"
     labels.write_text("0 Sky\n1 Brick\n2 Grass\n")
     pinned.save(tmp_path / "preprocessing.json")
+    data = tmp_path / "photos"
+    shutil.copytree(photos, data)
+    (data / "to sort").mkdir()  # a folder that is no class, with too little in it to be one
     found = adopt(
         model=theirs,
-        data=photos,
+        data=data,
         models=tmp_path / "models",
         labels=labels,
         preprocessing=str(tmp_path / "preprocessing.json"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.names import as_detail, from_text, to_text
+from darkroom.names import as_detail, from_text, some_of_many, to_text
 
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name)
 
@@ -50,3 +50,8 @@ def test_a_detail_is_bounded_and_printable() -> None:
     detail = as_detail("\udcff\n" * 5000)
     assert len(detail) <= 500
     assert detail.isprintable()
+
+
+def test_of_many_names_a_sentence_has_the_first() -> None:
+    assert some_of_many(["a", "b"]) == "a, b"
+    assert some_of_many([str(n) for n in range(1_002)], 2) == "0, 1 and 1,000 more"

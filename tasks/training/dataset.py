@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -64,9 +64,16 @@ class Split:
     validation: tuple[int, ...]
 
 
-def scan(folder: Path, group_by: GroupBy = "image", groups: Path | None = None) -> Dataset:
+def scan(
+    folder: Path,
+    group_by: GroupBy = "image",
+    groups: Path | None = None,
+    *,
+    no_class: Callable[[str], bool] = lambda name: False,
+) -> Dataset:
     """Find the images of a folder a class. With `sub-folder` the group is the folder below the class (a session of that
-    name is one session, whichever class it is in); with `column` a CSV gives path and group.
+    name is one session, whichever class it is in); with `column` a CSV gives path and group. A folder of few images is
+    left out where `no_class` says that it is none.
 
     Raises: DataFolderError with what is wrong and what to do; UnsupportedModel for data of another kind of model.
     """
@@ -85,6 +92,9 @@ def scan(folder: Path, group_by: GroupBy = "image", groups: Path | None = None) 
     _require_classification(folder, entries)
     classes = tuple(entry.name for entry in entries if entry.is_dir())
     files = [file for name in classes for file in _files_of(folder, name, group_by)]
+    counts = Counter(file.label for file in files)
+    classes = tuple(name for name in classes if counts[name] >= FEWEST_IMAGES or not no_class(name))
+    files = [file for file in files if file.label in classes]
     _require_enough(folder, classes, files, [entry for entry in entries if entry.is_file()])
     if group_by == "column":
         files = _grouped(files, groups)
