@@ -35,6 +35,7 @@ _ANSWERS: Final = 500_000  # rows of probabilities that are kept
 
 Key = TypeVar("Key")
 Array = NDArray[Any]
+_Key = tuple[bytes, Values]  # of an image before the values knobs, and these
 
 
 class Replay:
@@ -61,7 +62,7 @@ class Replay:
         self._seed = seed
         self._pixels: _Kept[tuple[Decode, int]] = _Kept(memory)
         self._resized: _Kept[tuple[Decode, Geometry, int]] = _Kept(memory)
-        self._answers: dict[tuple[bytes, Values], NDArray[np.float32]] = {}
+        self._answers: dict[_Key, NDArray[np.float32]] = {}
         self._copies: dict[Variant, Forward] = {}
 
     def __len__(self) -> int:
@@ -92,13 +93,18 @@ class Replay:
             self._fits(preprocessing)
         out = np.full((len(preprocessings), len(rows), self._classes), np.nan, np.float32)
         done, total = 0, len(preprocessings) * len(rows)
+        asked = _Asked(self.engine, self._answers, out)
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
             for place, preprocessing in enumerate(preprocessings):
-                out[place, start : start + len(part)] = self._batch(preprocessing, part)
+                for column, row in enumerate(part, start=start):
+                    resized = self._resize(preprocessing, row)
+                    if resized is not None:
+                        asked.add((place, column), resized, preprocessing.values)
                 done += len(part)
                 if progress is not None:
                     progress("replaying variants", done, total, "images")
+        asked.answer()
         return out
 
     def tensors(self, preprocessing: Preprocessing, rows: Sequence[int] | None = None) -> NDArray[np.float32]:
@@ -151,31 +157,6 @@ class Replay:
         self._resized.clear()
         self._copies.clear()
 
-    def _batch(self, preprocessing: Preprocessing, rows: Sequence[int]) -> NDArray[np.float32]:
-        out = np.full((len(rows), self._classes), np.nan, np.float32)
-        keys: list[tuple[bytes, Values] | None] = []
-        unseen: dict[tuple[bytes, Values], Array] = {}
-        for row in rows:
-            resized = self._resize(preprocessing, row)
-            key = None if resized is None else (_digest(resized), preprocessing.values)
-            keys.append(key)
-            if key is not None and resized is not None and key not in self._answers:
-                unseen[key] = resized
-        if len(self._answers) > _ANSWERS:
-            self._answers.clear()
-            unseen = {
-                key: resized
-                for key, row in zip(keys, rows, strict=True)
-                if key is not None and (resized := self._resize(preprocessing, row)) is not None
-            }
-        if unseen:
-            tensors = np.stack([to_tensor(resized, preprocessing.values) for resized in unseen.values()])
-            self._answers.update(zip(unseen, self.engine.run(tensors).probabilities, strict=True))
-        for place, key in enumerate(keys):
-            if key is not None:
-                out[place] = self._answers[key]
-        return out
-
     def _resize(self, preprocessing: Preprocessing, row: int) -> Array | None:
         """(h, w, 3) before the values knobs, or None where the decoder refuses the file."""
 
@@ -213,6 +194,36 @@ class Replay:
         if outside:
             raise WrongUse("no such image", expected=f"rows 0 … {len(self._images) - 1}", found=outside[:5])
         return rows
+
+
+class _Asked:
+    """Images that wait for the model, of whatever preparation: one at a time would take it several times as long."""
+
+    def __init__(self, engine: Engine, answers: dict[_Key, NDArray[np.float32]], out: NDArray[np.float32]) -> None:
+        self._engine, self._answers, self._out = engine, answers, out
+        self._places: list[tuple[tuple[int, int], _Key]] = []
+        self._unseen: dict[_Key, Array] = {}
+
+    def add(self, place: tuple[int, int], resized: Array, values: Values) -> None:
+        """One image, whose answer belongs at a place of `out`."""
+        key = _digest(resized), values
+        self._places.append((place, key))
+        if key not in self._answers and key not in self._unseen:
+            self._unseen[key] = to_tensor(resized, values)
+            if len(self._unseen) == BATCH:
+                self.answer()
+
+    def answer(self) -> None:
+        """Run the model on what waits, and put every answer in its place."""
+        if self._unseen:
+            tensors = np.stack(list(self._unseen.values()))
+            self._answers.update(zip(self._unseen, self._engine.run(tensors).probabilities, strict=True))
+        for place, key in self._places:
+            self._out[place] = self._answers[key]
+        self._places.clear()
+        self._unseen.clear()
+        if len(self._answers) > _ANSWERS:
+            self._answers.clear()
 
 
 class _Some(Sequence[bytes]):
