@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from darkroom.reasons import Verdict
 from expectations.accuracy import Calibration, learn_calibration
-from expectations.drift import DriftReference, learn_reference
+from expectations.reference import DriftReference, learn_reference
 from expectations.outliers import (
     NearestNeighbours,
     PropertyOutliers,
@@ -96,5 +96,5 @@ def learn_normal(
         neighbours=neighbours,
         projection=projection,
         calibration=calibration,
-        drift=learn_reference(rows, held, profile["group"].to_numpy(), tuple(classes), seed=seed),
+        drift=learn_reference(rows, held, profile["group"].to_numpy(), tuple(classes)),
     )

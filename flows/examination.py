@@ -109,7 +109,7 @@ def examine(
     return Examined(
         measures=measure(profile, model.classes),
         gap=generalisation_gap(right, held, profile["group"].to_numpy()),
-        splits=compare_splits(rows, model.classes, seed=recipe.seed),
+        splits=compare_splits(rows, model.classes),
         audit=audit_validation(
             profile, model.features, prints.hashes, prints.pictures, model.classes, seed=recipe.seed
         ),

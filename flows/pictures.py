@@ -14,7 +14,7 @@ from darkroom.names import from_text
 from darkroom.reasons import Verdict
 from darkroom.schemas import PREDICTIONS, QUARANTINE
 from darkroom.summary import NightSummary
-from expectations.drift import DriftReference
+from expectations.reference import DriftReference
 from expectations.sketch import Sketch
 from flows.evaluation import Evaluated
 from flows.looking import Instruments

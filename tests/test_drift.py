@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expectations.drift import FEWEST, DriftReference, learn_reference, night_drift
+from expectations.budget import FEWEST
+from expectations.drift import night_drift
+from expectations.reference import DriftReference, learn_reference
 from expectations.sketch import Sketch
 from expectations.verdict import NightEvidence, judge_night
 from tests.normal_rows import CLASSES, rows_of_sessions
@@ -16,7 +18,7 @@ from tests.normal_rows import CLASSES, rows_of_sessions
 
 def learned(sessions: int, held: int, rho: float = 0.1, seed: int = 1) -> DriftReference:
     rows, session = rows_of_sessions(seed, sessions, rho=rho)
-    return learn_reference(rows, session < held, session, CLASSES, seed=seed)
+    return learn_reference(rows, session < held, session, CLASSES)
 
 
 def drift_of(reference: DriftReference, rows: pd.DataFrame) -> pd.DataFrame:

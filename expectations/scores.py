@@ -1,0 +1,175 @@
+"""What a bin is worth, and how the mean worth of unchanged nights spreads: scores, laws, tails.
+
+A numeric metric is judged by two linear rank scores of its bins, both of mean 0 and variance 1 on the training images:
+where the night lies (normal scores: van der Waerden, 1952) and how widely it is spread (their squares: Klotz, 1962).
+Scores are bounded, so that one odd image moves nothing and a mean is close to normal from a few dozen images on.
+
+Images of a session are alike, so the variance comes from whole sessions (between and within, one-way analysis of
+variance), and the tail is Student's: the spread between sessions is learned from those that training has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Scores end here, however many images there are: that of the outermost 0.6 %.
+_OUTERMOST: Final = 2.5
+# Skewness of so few sessions is mostly chance: what two standard errors explain is not believed.
+_DISBELIEF: Final = 2.0
+_HALVINGS: Final = 50
+
+
+@dataclass(frozen=True)
+class Law:
+    """How the mean of a score spreads over unchanged nights.
+
+    `within` and `between` are the variances inside sessions and of their means, `session` the images of a session
+    (weighted by size), `skewness` that of a session's mean as far as it is believed, `degrees` of freedom.
+    """
+
+    within: float
+    between: float
+    session: float
+    skewness: float
+    degrees: float
+
+    @classmethod
+    def of(cls, score: Floats, group: NDArray[np.int64]) -> Law:
+        """From a score (n,) and the number of each image's session (n,)."""
+        sizes = np.bincount(group).astype(np.float64)
+        sums = np.bincount(group, weights=score)[sizes > 0]
+        sizes = sizes[sizes > 0]
+        n, g = float(sizes.sum()), len(sizes)
+        off = sums - sizes * float(score.mean())
+        session = float((sizes**2).sum() / n)
+        inside = float((score**2).sum() - (sums**2 / sizes).sum())
+        whole = float((off**2).sum() / n) * g / max(g - 1, 1)
+        within = max(0.0, inside) / (n - g) if n > g else whole
+        between = max(0.0, whole - within) / session if n > g else 0.0
+        skewness = float((off**3).mean() / max(float((off**2).mean()) ** 1.5, 1e-300)) if g > 1 else 0.0
+        believed = max(0.0, abs(skewness) - _DISBELIEF * float(np.sqrt(6 / g)))
+        degrees = float((sizes**2).sum() ** 2 / (sizes**4).sum()) - 1
+        return cls(within, between, session, float(np.sign(skewness)) * believed, degrees)
+
+
+@dataclass(frozen=True)
+class Laws:
+    """Several laws as arrays (k,), beside the images (k,) that each was learned from."""
+
+    within: Floats
+    between: Floats
+    session: Floats
+    skewness: Floats
+    degrees: Floats
+    n: Floats
+
+    @classmethod
+    def of(cls, laws: list[Law], n: list[int]) -> Laws:
+        """Stacked."""
+        columns = ([getattr(law, name) for law in laws] for name in Law.__dataclass_fields__)
+        return cls(*(np.array(column, np.float64) for column in columns), np.array(n, np.float64))
+
+    def of_night(self, n: Floats, *, one_session: bool) -> Floats:
+        """Variance of the mean of n (…, k) images: of as many sessions as they make, or all of one session."""
+        share = 1.0 if one_session else np.minimum(1.0, self.session / np.maximum(n, 1))
+        return np.asarray(self.within / np.maximum(n, 1) + self.between * share)
+
+    def of_reference(self) -> Floats:
+        """Variance of the reference's own mean (k,): its error, which all nights share."""
+        return np.asarray((self.within + self.between * self.session) / self.n)
+
+    def tail(self, difference: Floats, n: Floats, *, one_session: bool = False) -> Floats:
+        """Two-sided p of night minus reference (…, k), for nights of n (…, k) images."""
+        night = self.of_night(n, one_session=one_session)
+        variance = night + self.of_reference()
+        z = np.abs(difference) / np.sqrt(np.maximum(variance, 1e-12))
+        skewness = self._skewness(difference, n, one_session) * (night / np.maximum(variance, 1e-12)) ** 1.5
+        return np.minimum(1.0, 2 * _student(_one_sided(z, skewness), self.degrees))
+
+    def tail_beyond(
+        self, difference: Floats, n: Floats, margin: Floats, *, one_session: bool = False
+    ) -> Floats:
+        """p of the difference (…, k) where the truth may be as far off as `margin` (k,), on either side."""
+        night = self.of_night(n, one_session=one_session)
+        z = (np.abs(difference) - margin) / np.sqrt(np.maximum(night, 1e-12))
+        p = _student(_one_sided(np.maximum(z, 0), self._skewness(difference, n, one_session)), self.degrees)
+        return np.where(z > 0, np.minimum(1.0, 2 * p), 1.0)
+
+    def own_error(self, chance: Floats) -> Floats:
+        """How far the reference's mean is from the truth at most (k,), but for this chance (k,)."""
+        from scipy.special import stdtrit
+
+        degrees = np.maximum(self.degrees, 1)
+        return np.asarray(-stdtrit(degrees, chance / 2) * np.sqrt(self.of_reference()))
+
+    def _skewness(self, difference: Floats, n: Floats, one_session: bool) -> Floats:
+        """Of the night's mean, on the side of the difference."""
+        sessions = 1.0 if one_session else np.maximum(1.0, n / self.session)
+        return np.sign(difference) * self.skewness / np.sqrt(sessions)
+
+
+def _one_sided(z: Floats, skewness: Floats) -> Floats:
+    """P(mean ≥ z), z ≥ 0: the normal's, or that of the gamma law with this skewness where it is larger (Pearson III)."""
+    from scipy.special import gammaincc, ndtr
+
+    normal = ndtr(-z)
+    shape = 4 / np.maximum(skewness, 1e-3) ** 2
+    skewed = gammaincc(shape, shape + z * np.sqrt(shape))
+    return np.maximum(np.where(skewness > 0.05, np.maximum(normal, skewed), normal), 1e-300)
+
+
+def _student(p: Floats, degrees: Floats) -> Floats:
+    """The normal's p, put on Student's scale: the variance was learned."""
+    from scipy.special import ndtri, stdtr
+
+    told = stdtr(np.maximum(degrees, 1), ndtri(p))
+    # One session says nothing of how much sessions differ.
+    return np.asarray(np.where(degrees < 1, 1.0, np.maximum(told, 1e-300)))
+
+
+def rank_scores(counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Location and spread of each bin (b,), from the reference's counts (b,) in order; zero where nothing varies."""
+    from scipy.special import ndtri
+
+    n = float(counts.sum())
+    upper = np.cumsum(counts) / n
+    lower = np.concatenate([[0.0], upper[:-1]])
+    # A normal's mean inside the bin; a bin that nobody fell in is worth its edge.
+    inside = np.where(counts > 0, (_density(lower) - _density(upper)) / np.maximum(upper - lower, 1e-300), 0.0)
+    at = np.clip((lower + upper) / 2, 0.5 / (n + 1), 1 - 0.5 / (n + 1))
+    score = np.clip(np.where(counts > 0, inside, ndtri(at)), -_OUTERMOST, _OUTERMOST)
+    location = _standard(score, counts)
+    square = location**2
+    slope = float((square * location * counts).sum() / n)
+    return location, _standard(square - slope * location, counts)
+
+
+def _density(quantile: Floats) -> Floats:
+    from scipy.special import ndtri
+
+    z = ndtri(np.clip(quantile, 0, 1))
+    return np.asarray(np.exp(-np.minimum(z**2, 700) / 2) / np.sqrt(2 * np.pi))
+
+
+def _standard(score: Floats, counts: NDArray[np.int64]) -> Floats:
+    n = float(counts.sum())
+    centred = score - float((score * counts).sum() / n)
+    sd = float(np.sqrt((centred**2 * counts).sum() / n))
+    return centred / sd if sd > 1e-9 else np.zeros_like(centred)
+
+
+def smallest(p_of: object, target: Floats, most: Floats) -> Floats:
+    """The smallest difference (k,) from 0 to `most` (k,) whose p, by `p_of`, is at most `target`; NaN where none is."""
+    assert callable(p_of)
+    low, high = np.zeros_like(most), most.copy()
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        reached = p_of(middle) <= target
+        low, high = np.where(reached, low, middle), np.where(reached, middle, high)
+    return np.where(p_of(most) <= target, high, np.nan)
