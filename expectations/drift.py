@@ -27,7 +27,7 @@ from expectations.budget import (
     Budget,
 )
 from expectations.reference import EFFECTS, PARTS, DriftReference, MetricReference
-from expectations.scores import smallest
+from expectations.scores import smallest, spread_of_shifted, width_of
 from expectations.shares import Shares
 from expectations.sketch import Sketch
 
@@ -101,9 +101,9 @@ def judge(
     rows = known.rows
     if len(rows):
         some, size = counts[:, rows].astype(np.float64), n[:, rows]
-        location, squares = (np.einsum("kmb,mb->km", some, table) / size for table in known.scores)
-        # Squares about the night's own location: what only moved is not wider.
-        found = [location, squares - location**2 / np.sqrt(2)]
+        location, spread_score = (np.einsum("kmb,mb->km", some, table) / size for table in known.scores)
+        # About the night's own location: what only moved is not wider.
+        found = [location, spread_score - spread_of_shifted(location)]
         tails = [
             law.tail(one, size, one_session=one_session) / part
             for law, one, part in zip(known.laws, found, PARTS, strict=True)
@@ -121,8 +121,7 @@ def judge(
         beyond[:, rows] = np.minimum(1.0, np.minimum(*far))
         spread[:, rows] = wider
         statistic[:, rows] = np.where(wider, deviations[1], deviations[0])
-        changed = np.abs(np.sqrt(np.maximum(0.0, 1 + np.sqrt(2) * found[1])) - 1)
-        effect[:, rows] = np.where(wider, changed, np.maximum(effect[:, rows], np.abs(found[0])))
+        effect[:, rows] = np.where(wider, np.abs(width_of(found[1])), np.maximum(effect[:, rows], np.abs(found[0])))
 
     for row, one in enumerate(reference.metrics):
         if one.shares is None:

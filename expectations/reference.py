@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from expectations.budget import FLOOR_CATEGORICAL, FLOOR_NUMERIC, NEVER_ALARMS, UNLUCKY_BUNDLES, weights_of
-from expectations.scores import Law, Laws, rank_scores
+from expectations.scores import Law, Laws, rank_scores, width_of
 from expectations.shares import Shares
 from expectations.sketch import BINS, SHOWN_BINS, Metric, Sketch, columns_of, learn_metrics, sketch_rows
 
@@ -24,8 +24,10 @@ PARTS: Final = (0.75, 0.25)
 EFFECTS: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 # A number whose most common bin holds so many images is judged by how often it is otherwise.
 _USUAL: Final = 0.8
+# Skewness of where sessions lie is mostly chance, as far as two standard errors; that of their spread is not.
+_DISBELIEF: Final = 2.0
 # Differences of scores that are half the floor: location, and spread (a normal that is an eighth wider).
-_HALF_FLOORS: Final = (FLOOR_NUMERIC / 2, ((1 + FLOOR_NUMERIC / 2) ** 2 - 1) / float(np.sqrt(2)))
+_HALF_FLOORS: Final = (FLOOR_NUMERIC / 2, FLOOR_NUMERIC / 2 / float(width_of(np.float64(1))))
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ class Columns:
         return MetricReference(
             **facts,
             scores=(tuple(scores[0].tolist()), tuple(scores[1].tolist())),
-            laws=(Law.of(scores[0][codes], session), Law.of(scores[1][codes], session)),
+            laws=(Law.of(scores[0][codes], session, disbelief=_DISBELIEF), Law.of(scores[1][codes], session)),
             response=_response(metric, values, facts["unit"], scores[0]),
         )
 

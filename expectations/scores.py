@@ -1,7 +1,7 @@
 """What a bin is worth, and how the mean worth of unchanged nights spreads: scores, laws, tails.
 
 A numeric metric is judged by two linear rank scores of its bins, both of mean 0 and variance 1 on the training images:
-where the night lies (normal scores: van der Waerden, 1952) and how widely it is spread (their squares: Klotz, 1962).
+where the night lies (normal scores: van der Waerden, 1952) and how widely it is spread (their absolute values).
 Scores are bounded, so that one odd image moves nothing and a mean is close to normal from a few dozen images on.
 
 Images of a session are alike, so the variance comes from whole sessions (between and within, one-way analysis of
@@ -20,9 +20,9 @@ Floats = NDArray[np.float64]
 
 # Scores end here, however many images there are: that of the outermost 0.6 %.
 _OUTERMOST: Final = 2.5
-# Skewness of so few sessions is mostly chance: what two standard errors explain is not believed.
-_DISBELIEF: Final = 2.0
 _HALVINGS: Final = 50
+_MEAN_OF_HALF_NORMAL: Final = float(np.sqrt(2 / np.pi))
+_SD_OF_HALF_NORMAL: Final = float(np.sqrt(1 - 2 / np.pi))
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,10 @@ class Law:
     degrees: float
 
     @classmethod
-    def of(cls, score: Floats, group: NDArray[np.int64]) -> Law:
-        """From a score (n,) and the number of each image's session (n,)."""
+    def of(cls, score: Floats, group: NDArray[np.int64], *, disbelief: float = 0.0) -> Law:
+        """From a score (n,) and the number of each image's session (n,); of the skewness, so many standard errors are
+        taken for chance.
+        """
         sizes = np.bincount(group).astype(np.float64)
         sums = np.bincount(group, weights=score)[sizes > 0]
         sizes = sizes[sizes > 0]
@@ -53,7 +55,7 @@ class Law:
         within = max(0.0, inside) / (n - g) if n > g else whole
         between = max(0.0, whole - within) / session if n > g else 0.0
         skewness = float((off**3).mean() / max(float((off**2).mean()) ** 1.5, 1e-300)) if g > 1 else 0.0
-        believed = max(0.0, abs(skewness) - _DISBELIEF * float(np.sqrt(6 / g)))
+        believed = max(0.0, abs(skewness) - disbelief * float(np.sqrt(6 / g)))
         degrees = float((sizes**2).sum() ** 2 / (sizes**4).sum()) - 1
         return cls(within, between, session, float(np.sign(skewness)) * believed, degrees)
 
@@ -145,9 +147,21 @@ def rank_scores(counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
     at = np.clip((lower + upper) / 2, 0.5 / (n + 1), 1 - 0.5 / (n + 1))
     score = np.clip(np.where(counts > 0, inside, ndtri(at)), -_OUTERMOST, _OUTERMOST)
     location = _standard(score, counts)
-    square = location**2
-    slope = float((square * location * counts).sum() / n)
-    return location, _standard(square - slope * location, counts)
+    return location, _standard(np.abs(location), counts)
+
+
+def spread_of_shifted(location: Floats) -> Floats:
+    """The spread score of a night (…) that lies at `location` (…) and is as wide as training: a folded normal's mean."""
+    from scipy.special import ndtr
+
+    size = np.abs(location)
+    folded = _MEAN_OF_HALF_NORMAL * np.exp(-(size**2) / 2) + size * (1 - 2 * ndtr(-size))
+    return np.asarray((folded - _MEAN_OF_HALF_NORMAL) / _SD_OF_HALF_NORMAL)
+
+
+def width_of(spread: Floats) -> Floats:
+    """Relative change of the standard deviation (…) of a normal with this spread score (…)."""
+    return np.asarray(spread) * (_SD_OF_HALF_NORMAL / _MEAN_OF_HALF_NORMAL)
 
 
 def _density(quantile: Floats) -> Floats:
