@@ -58,6 +58,56 @@ class Budget:
         return 2 * self.nights
 
 
+@dataclass(frozen=True)
+class Verification:
+    """What false alarms the bundle's own images gave, on nights that the reference they were held against had not seen.
+
+    `nights` were drawn, of `sizes` images; `lowest` are the p-values of those that would be an alarm at a budget of
+    some nights (0: at none). They share images, and are worth `worth` independent nights. `refused` says why nothing
+    was measured.
+    """
+
+    nights: int = 0
+    worth: int = 0
+    sizes: tuple[int, ...] = ()
+    lowest: tuple[float, ...] = ()
+    sessions: int = 0
+    refused: str = ""
+
+    def rate(self, budget: Budget) -> float:
+        """Share of the drawn nights that are an alarm by themselves."""
+        return self.alarms(budget) / max(self.nights, 1)
+
+    def alarms(self, budget: Budget) -> int:
+        """How many of the drawn nights are an alarm by themselves."""
+        return sum(p <= budget.alarm_p for p in self.lowest)
+
+    def interval(self, budget: Budget) -> tuple[float, float]:
+        """95 % interval of the rate (Clopper & Pearson, 1934), with as many nights as the drawn ones are worth."""
+        from scipy.special import betaincinv
+
+        alarms = self.rate(budget) * self.worth
+        low = float(betaincinv(alarms, self.worth - alarms + 1, 0.025)) if alarms > 0 else 0.0
+        return low, float(betaincinv(alarms + 1, max(self.worth - alarms, 1e-9), 0.975))
+
+    def holds(self, budget: Budget) -> bool:
+        """Whether it was measured, and does not speak against the budget."""
+        return not self.refused and self.interval(budget)[0] <= budget.alarm_p
+
+    def sentence(self, budget: Budget) -> str:
+        """For a person: target and measured rate, or why there is none."""
+        target = f"The budget is one false alarm in {budget.nights:,} nights"
+        if self.refused:
+            return f"{target}; not verified: {self.refused}."
+        low, high = self.interval(budget)
+        measured = (
+            f"{self.alarms(budget):,} of {self.nights:,} nights drawn from images that the reference had not seen would "
+            f"have been an alarm ({self.rate(budget):.2%}; they are worth about {self.worth:,} independent nights, "
+            f"95 % interval {low:.2%} to {high:.1%}; what one night may show has half of the budget, {budget.alarm_p:.2%})"
+        )
+        return f"{target}; {measured}." if self.holds(budget) else f"{target}, and it is not kept: {measured}."
+
+
 def weights_of(families: Sequence[str]) -> tuple[float, ...]:
     """The share of the budget of each metric, by its family; those of one family share alike. Their sum is 1, beside
     what only warns.

@@ -199,11 +199,11 @@ def smallest_effects(
 
         needed = smallest(worst, np.ones(len(size)), np.full(len(size), _FURTHEST))
         noise = _POWER * np.sqrt(law.of_night(size, one_session=False) + law.of_reference())
+        needed = np.maximum(needed, FLOOR_NUMERIC) + noise
         for place, row in enumerate(known.rows):
             response = np.asarray(reference.metrics[row].response)
-            if n[row] and needed[place] + noise[place] <= response[-1]:
-                effect = float(np.interp(needed[place] + noise[place], response, EFFECTS))
-                found[row] = max(effect, FLOOR_NUMERIC + noise[place])
+            if n[row] and needed[place] <= response[-1]:
+                found[row] = np.interp(needed[place], response, EFFECTS)
     for row, one in enumerate(reference.metrics):
         if one.shares is not None and n[row]:
             found[row] = _smallest_share(one, one.shares, float(n[row]), budget.alarm_p * one.weight * share)

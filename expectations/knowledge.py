@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from darkroom.reasons import Verdict
 from expectations.accuracy import Calibration, learn_calibration
-from expectations.reference import DriftReference, learn_reference
+from expectations.reference import DriftReference
 from expectations.outliers import (
     NearestNeighbours,
     PropertyOutliers,
@@ -21,6 +21,7 @@ from expectations.outliers import (
 )
 from expectations.projection import Projection, learn_projection
 from expectations.suite import LearnedSuite, learn_suite
+from expectations.verification import learn_verified
 from expectations.validation import RowOutcome, TeamSuite, run_rows
 
 
@@ -96,5 +97,5 @@ def learn_normal(
         neighbours=neighbours,
         projection=projection,
         calibration=calibration,
-        drift=learn_reference(rows, held, profile["group"].to_numpy(), tuple(classes)),
+        drift=learn_verified(rows, held, profile["group"].to_numpy(), tuple(classes), seed=seed),
     )

@@ -11,7 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from expectations.budget import FLOOR_CATEGORICAL, FLOOR_NUMERIC, NEVER_ALARMS, UNLUCKY_BUNDLES, weights_of
+from expectations.budget import (
+    FLOOR_CATEGORICAL,
+    FLOOR_NUMERIC,
+    NEVER_ALARMS,
+    UNLUCKY_BUNDLES,
+    Verification,
+    weights_of,
+)
 from expectations.scores import Law, Laws, rank_scores, width_of
 from expectations.shares import Shares
 from expectations.sketch import BINS, SHOWN_BINS, Metric, Sketch, columns_of, learn_metrics, sketch_rows
@@ -65,10 +72,11 @@ class MetricReference:
 
 @dataclass(frozen=True)
 class DriftReference:
-    """What the nights are compared with."""
+    """What the nights are compared with, and whether its false alarms were measured."""
 
     classes: tuple[str, ...]
     metrics: tuple[MetricReference, ...]
+    verification: Verification | None = None
 
     def sketch(self, rows: pd.DataFrame) -> Sketch:
         """Sketch some rows of the predictions schema."""
