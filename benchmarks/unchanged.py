@@ -1,4 +1,4 @@
-"""A generated world of unchanged nights, as numbers: marginals as image properties have them, sessions that are alike."""
+"""A generated world of unchanged nights, as numbers: shapes as image properties have them, sessions that are alike."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ class Nights:
 
     def slices(self) -> list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]]:
         """Of each folder, and of each camera."""
-        folders = [(self.counts[:, k].sum(1), self.clipped[:, k].sum(1), self.present[:, k].sum(1)) for k in range(FOLDERS)]
+        folders = [
+            (self.counts[:, k].sum(1), self.clipped[:, k].sum(1), self.present[:, k].sum(1)) for k in range(FOLDERS)
+        ]
         cameras = [
             (self.counts[:, :, k].sum(1), self.clipped[:, :, k].sum(1), self.present[:, :, k].sum(1))
             for k in range(CAMERAS)
@@ -142,7 +144,9 @@ def nights(
         metric = known.metric
         column = found[metric.family, metric.name]
         if metric.numeric:
-            numbers = column.astype(np.float64).ravel() + (moved or {}).get((metric.family, metric.name), 0) * known.unit
+            numbers = (
+                column.astype(np.float64).ravel() + (moved or {}).get((metric.family, metric.name), 0) * known.unit
+            )
             codes = np.searchsorted(metric.edges, numbers, side="right")
             clipped[:, row] = np.bincount(cell.ravel(), weights=metric.clip(numbers), minlength=cells)
         else:

@@ -354,6 +354,9 @@ def score(
     on_alarm: Annotated[OnAlarm, typer.Option(help="hold: keep the rows back until `darkroom release`.")] = (
         OnAlarm.COMMIT
     ),
+    false_alarm_nights: Annotated[
+        int, typer.Option(help="At most one false drift alarm in so many unchanged nights.")
+    ] = 365,
     quarantine_copies: Annotated[bool, typer.Option(help="A copy of each quarantined file in the results.")] = True,
     thumbnails: Annotated[bool, typer.Option(help="Small pictures in pages and artifacts.")] = True,
     as_json: AsJson = False,
@@ -379,6 +382,7 @@ def score(
                 processes=processes,
                 suites=suites,
                 on_alarm=on_alarm.value,
+                false_alarm_nights=false_alarm_nights,
                 thumbnails=thumbnails,
             ),
         }
@@ -450,6 +454,28 @@ def discard(
         _print_json({"discarded": run})
     else:
         typer.echo(f"{run} is discarded.")
+    return 0
+
+
+@app.command()
+@_says
+def acknowledge(
+    night: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="The night whose alarm was dealt with.")],
+    reason: Annotated[str, typer.Option(help="What was found, or done; kept for good.")],
+    results: Results = Path("results"),
+    bundle: Annotated[
+        str | None, typer.Option(help="Id of the bundle, where several have an alarm that night.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Say that an alarm was dealt with, and why; the sum across nights starts again after that night."""
+    from darkroom.acknowledgements import acknowledge as record
+
+    kept = record(results, night.date(), reason=reason, bundle=bundle)
+    if as_json:
+        _print_json(kept.model_dump(mode="json"))
+    else:
+        typer.echo(f"The alarm of {kept.night} is acknowledged by {kept.by}: {kept.reason}")
     return 0
 
 

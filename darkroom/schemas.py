@@ -107,10 +107,14 @@ DRIFT: Final = pa.schema(
         pa.field("slice", pa.string()),  # folder=…, camera=…; null: all images of the night
         pa.field("statistic_name", pa.string(), nullable=False),  # location, spread, share
         pa.field("statistic", pa.float64()),
-        pa.field("effect", pa.float64()),  # training standard deviations; spread: its relative change; share: Cramér's V
+        pa.field(
+            "effect", pa.float64()
+        ),  # training standard deviations; spread: its relative change; share: Cramér's V
         pa.field("p_value", pa.float64()),
         pa.field("p_corrected", pa.float64()),  # for every test of the night
-        pa.field("p_beyond", pa.float64()),  # p against a shift no larger than the reference's own error, or half the floor
+        pa.field(
+            "p_beyond", pa.float64()
+        ),  # p against a shift no larger than the reference's own error, or half the floor
         pa.field("n", pa.int64(), nullable=False),
         pa.field("n_reference", pa.int64(), nullable=False),
         pa.field("reference_value", pa.float64()),

@@ -12,7 +12,7 @@ function of the rows that were committed, in the order of nights and not of runs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -78,30 +78,36 @@ def accumulate(
     """
     since = max((night for night in acknowledged if until is None or night <= until), default=None)
     places = {
-        (one.metric.family, one.metric.name): row for row, one in enumerate(reference.metrics) if reference.alarming[row]
+        (one.metric.family, one.metric.name): row
+        for row, one in enumerate(reference.metrics)
+        if reference.alarming[row]
     }
-    whole = rows[rows["slice"].isna() & rows["p_beyond"].notna()] if len(rows) else rows
-    by_night: dict[date, tuple[Floats, Floats]] = {}
-    for family, metric, night, n, p in zip(
-        *(whole[name] for name in ("family", "metric", "night", "n", "p_beyond")), strict=True
-    ):
-        day = pd.Timestamp(night).date()
-        row = places.get((str(family), str(metric)))
-        if row is None or (until is not None and day > until) or (since is not None and day <= since):
-            continue
-        nothing = np.zeros(len(reference.metrics))
-        weighed, images = by_night.setdefault(day, (nothing, nothing.copy()))
-        weighed[row] += n * float(evidence(np.array(p, np.float64)))
-        images[row] += n
+    nights, table = _by_night(rows, places, len(reference.metrics), since, until)
     sums, path = np.zeros(len(reference.metrics)), []
     weights = np.where(reference.alarming, reference.weights, 0.0)
-    for day in sorted(by_night):
-        weighed, images = by_night[day]
-        sums = added(sums, np.where(images > 0, weighed / np.maximum(images, 1), np.nan))
+    for e in table:
+        sums = added(sums, e)
         path.append(float((weights * sums).sum()))
     if not path:
         return Accumulated((), (), since=since)
     most = int((weights * sums).argmax())
     named = reference.metrics[most].metric
     share = float(weights[most] * sums[most]) / max(path[-1], 1e-300)
-    return Accumulated(tuple(sorted(by_night)), tuple(path), named.family, named.name, share, since)
+    return Accumulated(nights, tuple(path), named.family, named.name, share, since)
+
+
+def _by_night(
+    rows: pd.DataFrame, places: Mapping[tuple[str, str], int], metrics: int, since: date | None, until: date | None
+) -> tuple[tuple[date, ...], Floats]:
+    """The nights (t,) in order, and the e-value of each metric (t, metrics); NaN where a night says nothing of it."""
+    whole = rows[rows["slice"].isna() & rows["p_beyond"].notna()]
+    days = pd.to_datetime(whole["night"]).dt.date
+    place = np.array([places.get(key, -1) for key in zip(whole["family"], whole["metric"], strict=True)], np.int64)
+    used = place >= 0
+    used &= np.array([(until is None or day <= until) and (since is None or day > since) for day in days], np.bool_)
+    nights, night = np.unique(days[used].to_numpy(object), return_inverse=True)
+    images, p = (whole.loc[used, name].to_numpy(np.float64) for name in ("n", "p_beyond"))
+    weighed, whole_of = np.zeros((len(nights), metrics)), np.zeros((len(nights), metrics))
+    np.add.at(weighed, (night, place[used]), images * evidence(p))
+    np.add.at(whole_of, (night, place[used]), images)
+    return tuple(nights), np.where(whole_of > 0, weighed / np.maximum(whole_of, 1), np.nan)

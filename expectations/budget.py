@@ -58,6 +58,9 @@ class Budget:
         return 2 * self.nights
 
 
+A_YEAR: Final = Budget()
+
+
 @dataclass(frozen=True)
 class Verification:
     """What false alarms the bundle's own images gave, on nights that the reference they were held against had not seen.
@@ -100,12 +103,12 @@ class Verification:
         if self.refused:
             return f"{target}; not verified: {self.refused}."
         low, high = self.interval(budget)
-        measured = (
-            f"{self.alarms(budget):,} of {self.nights:,} nights drawn from images that the reference had not seen would "
-            f"have been an alarm ({self.rate(budget):.2%}; they are worth about {self.worth:,} independent nights, "
-            f"95 % interval {low:.2%} to {high:.1%}; what one night may show has half of the budget, {budget.alarm_p:.2%})"
+        return (
+            f"{target}{'' if self.holds(budget) else ', and it is not kept'}. Of {self.nights:,} nights drawn from images "
+            f"that the reference had not seen, {self.rate(budget):.2%} are an alarm by themselves, where "
+            f"{budget.alarm_p:.2%} may be (they are worth {self.worth:,} independent nights: "
+            f"95 % interval {low:.1%} to {high:.1%})."
         )
-        return f"{target}; {measured}." if self.holds(budget) else f"{target}, and it is not kept: {measured}."
 
 
 def weights_of(families: Sequence[str]) -> tuple[float, ...]:

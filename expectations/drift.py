@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from darkroom.schemas import DRIFT
 from expectations.budget import (
+    A_YEAR,
     FEWEST,
     FEWEST_TO_ADD,
     FLOOR_CATEGORICAL,
@@ -54,7 +55,7 @@ class Judged:
     spread: NDArray[np.bool_]
 
     def corrected(self, reference: DriftReference, share: float) -> Floats:
-        """p for every test of the night, of whose budget `share` is for these."""
+        """P for every test of the night, of whose budget `share` is for these."""
         return np.minimum(1.0, self.p / (reference.weights * share))
 
     def alarms(self, reference: DriftReference, budget: Budget, share: float = 1.0) -> NDArray[np.bool_]:
@@ -137,12 +138,12 @@ def judge(
         if not one.metric.numeric:
             effect[:, row] = chi / np.sqrt(n[:, row] * (_varieties(one, of) - 1))
     nothing = present == 0
-    return Judged(
-        present, np.where(nothing, 1.0, p), np.where(nothing, 1.0, beyond), statistic, effect, spread
-    )
+    return Judged(present, np.where(nothing, 1.0, p), np.where(nothing, 1.0, beyond), statistic, effect, spread)
 
 
-def night_drift(reference: DriftReference, sketch: Sketch, budget: Budget = Budget(), *, share: float = 1.0) -> pd.DataFrame:
+def night_drift(
+    reference: DriftReference, sketch: Sketch, budget: Budget = A_YEAR, *, share: float = 1.0
+) -> pd.DataFrame:
     """One row a metric, darkroom.schemas.DRIFT; `share` is the night's own share of its budget, beside its slices."""
     judged = judge(reference, sketch.counts[None], sketch.clipped[None], sketch.present[None])
     alarms, warns = judged.alarms(reference, budget, share)[0], judged.warns(reference, budget, share)[0]
@@ -155,7 +156,7 @@ def night_drift(reference: DriftReference, sketch: Sketch, budget: Budget = Budg
             "family": metric.family,
             "metric": metric.name,
             "slice": None,
-            "statistic_name": _name(known, bool(judged.spread[0, row])),
+            "statistic_name": statistic_name(known, bool(judged.spread[0, row])),
             "n": n,
             "n_reference": known.n,
             "reference_value": known.mean if metric.numeric else None,
@@ -177,9 +178,7 @@ def night_drift(reference: DriftReference, sketch: Sketch, budget: Budget = Budg
     return frame.astype({"n": "int64", "n_reference": "int64"})
 
 
-def smallest_effects(
-    reference: DriftReference, n: NDArray[np.int64], budget: Budget, *, share: float = 1.0
-) -> Floats:
+def smallest_effects(reference: DriftReference, n: NDArray[np.int64], budget: Budget, *, share: float = 1.0) -> Floats:
     """The smallest effect (m,) that 95 of 100 nights of n (m,) images would have shown as an alarm; NaN where none is
     large enough, because there are too few images, or the bundle has seen too few sessions.
     """
@@ -243,7 +242,7 @@ def _smallest_share(known: MetricReference, shares: Shares, n: float, limit: flo
 
 
 def _chi(known: MetricReference, counts: Floats) -> Floats:
-    """√G of a night's categories (nights, k): Wilks' statistic, half an image more in each category of the reference."""
+    """√G of a night's categories (nights, k): Wilks', with half an image more in each category of the reference."""
     reference = known.categories(np.asarray(known.counts, np.float64)) + 0.5
     expected = reference / reference.sum() * counts.sum(axis=-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -253,10 +252,11 @@ def _chi(known: MetricReference, counts: Floats) -> Floats:
 
 def _varieties(known: MetricReference, counts: Floats) -> Floats:
     reference = known.categories(np.asarray(known.counts)) > 0
-    return np.maximum(2, (reference | (counts > 0)).sum(axis=-1)).astype(np.float64)
+    return np.asarray(np.maximum(2, (reference | (counts > 0)).sum(axis=-1)), np.float64)
 
 
-def _name(known: MetricReference, spread: bool) -> str:
+def statistic_name(known: MetricReference, spread: bool) -> str:
+    """What is told of a metric: location, spread, or share."""
     if known.shares is not None:
         return "share"
     return "spread" if spread else "location"

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from darkroom.reasons import Verdict
 from expectations.accuracy import Calibration, learn_calibration
-from expectations.reference import DriftReference
 from expectations.outliers import (
     NearestNeighbours,
     PropertyOutliers,
@@ -20,9 +19,10 @@ from expectations.outliers import (
     learn_outliers,
 )
 from expectations.projection import Projection, learn_projection
+from expectations.reference import DriftReference
 from expectations.suite import LearnedSuite, learn_suite
-from expectations.verification import learn_verified
 from expectations.validation import RowOutcome, TeamSuite, run_rows
+from expectations.verification import learn_verified
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from expectations.budget import (
     Verification,
     weights_of,
 )
-from expectations.scores import Law, Laws, rank_scores, width_of
+from expectations.scores import TOGETHER, Law, Laws, rank_scores, width_of
 from expectations.shares import Shares
 from expectations.sketch import BINS, SHOWN_BINS, Metric, Sketch, columns_of, learn_metrics, sketch_rows
 
@@ -34,7 +34,7 @@ _USUAL: Final = 0.8
 # Skewness of where sessions lie is mostly chance, as far as two standard errors; that of their spread is not.
 _DISBELIEF: Final = 2.0
 # Differences of scores that are half the floor: location, and spread (a normal that is an eighth wider).
-_HALF_FLOORS: Final = (FLOOR_NUMERIC / 2, FLOOR_NUMERIC / 2 / float(width_of(np.float64(1))))
+_HALF_FLOORS: Final = (FLOOR_NUMERIC / 2, FLOOR_NUMERIC / 2 / float(width_of(np.ones(()))))
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ class MetricReference:
     response: tuple[float, ...] = ()
     shares: Shares | None = None
     usual: int = -1
+
+    @property
+    def session(self) -> float:
+        """Images of a session, weighed by size; 1 where nothing is known."""
+        if self.laws is not None:
+            return self.laws[0].session
+        return self.shares.session if self.shares is not None else 1.0
 
     def categories(self, counts: NDArray[Any]) -> NDArray[Any]:
         """Counts of bins (…, BINS) as those of the categories (…, k) of `shares`."""
@@ -100,6 +107,11 @@ class DriftReference:
         """The metrics that are judged by scores, stacked."""
         rows = [row for row, one in enumerate(self.metrics) if one.scores is not None]
         return Scored.of(np.array(rows, np.int64), [self.metrics[row] for row in rows])
+
+    @cached_property
+    def knows_sessions(self) -> bool:
+        """Whether images of one session were seen together, so that it is known how much sessions differ."""
+        return any(one.session >= TOGETHER for one in self.metrics)
 
     @cached_property
     def weights(self) -> Floats:

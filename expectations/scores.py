@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+# Sessions of fewer images, on average, are images alone; what their likeness in one session is then taken to be.
+TOGETHER: Final = 1.5
+ASSUMED_ALIKE: Final = 0.3
 # Scores end here, however many images there are: that of the outermost 0.6 %.
 _OUTERMOST: Final = 2.5
 _HALVINGS: Final = 50
@@ -74,13 +77,18 @@ class Laws:
     @classmethod
     def of(cls, laws: list[Law], n: list[int]) -> Laws:
         """Stacked."""
-        columns = ([getattr(law, name) for law in laws] for name in Law.__dataclass_fields__)
-        return cls(*(np.array(column, np.float64) for column in columns), np.array(n, np.float64))
+        table = np.array([(one.within, one.between, one.session, one.skewness, one.degrees) for one in laws])
+        within, between, session, skewness, degrees = table.reshape(-1, 5).T
+        return cls(within, between, session, skewness, degrees, np.array(n, np.float64))
 
     def of_night(self, n: Floats, *, one_session: bool) -> Floats:
         """Variance of the mean of n (…, k) images: of as many sessions as they make, or all of one session."""
-        share = 1.0 if one_session else np.minimum(1.0, self.session / np.maximum(n, 1))
-        return np.asarray(self.within / np.maximum(n, 1) + self.between * share)
+        if not one_session:
+            share = np.minimum(1.0, self.session / np.maximum(n, 1))
+            return np.asarray(self.within / np.maximum(n, 1) + self.between * share)
+        # Who knows no sessions does not know how much they differ.
+        assumed = np.where(self.session < TOGETHER, ASSUMED_ALIKE * self.within, 0.0)
+        return np.asarray(self.within / np.maximum(n, 1) + np.maximum(self.between, assumed))
 
     def of_reference(self) -> Floats:
         """Variance of the reference's own mean (k,): its error, which all nights share."""
@@ -94,10 +102,8 @@ class Laws:
         skewness = self._skewness(difference, n, one_session) * (night / np.maximum(variance, 1e-12)) ** 1.5
         return np.minimum(1.0, 2 * _student(_one_sided(z, skewness), self.degrees))
 
-    def tail_beyond(
-        self, difference: Floats, n: Floats, margin: Floats, *, one_session: bool = False
-    ) -> Floats:
-        """p of the difference (…, k) where the truth may be as far off as `margin` (k,), on either side."""
+    def tail_beyond(self, difference: Floats, n: Floats, margin: Floats, *, one_session: bool = False) -> Floats:
+        """P of the difference (…, k) where the truth may be as far off as `margin` (k,), on either side."""
         night = self.of_night(n, one_session=one_session)
         z = (np.abs(difference) - margin) / np.sqrt(np.maximum(night, 1e-12))
         p = _student(_one_sided(np.maximum(z, 0), self._skewness(difference, n, one_session)), self.degrees)
@@ -117,13 +123,13 @@ class Laws:
 
 
 def _one_sided(z: Floats, skewness: Floats) -> Floats:
-    """P(mean ≥ z), z ≥ 0: the normal's, or that of the gamma law with this skewness where it is larger (Pearson III)."""
+    """P(mean ≥ z), z ≥ 0: the normal's, or where it is larger that of the gamma law of this skewness (Pearson III)."""
     from scipy.special import gammaincc, ndtr
 
     normal = ndtr(-z)
     shape = 4 / np.maximum(skewness, 1e-3) ** 2
     skewed = gammaincc(shape, shape + z * np.sqrt(shape))
-    return np.maximum(np.where(skewness > 0.05, np.maximum(normal, skewed), normal), 1e-300)
+    return np.asarray(np.maximum(np.where(skewness > 0.05, np.maximum(normal, skewed), normal), 1e-300))
 
 
 def _student(p: Floats, degrees: Floats) -> Floats:
@@ -151,7 +157,7 @@ def rank_scores(counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
 
 
 def spread_of_shifted(location: Floats) -> Floats:
-    """The spread score of a night (…) that lies at `location` (…) and is as wide as training: a folded normal's mean."""
+    """The spread score of a night (…) that lies at `location` (…), as wide as training: a folded normal's mean."""
     from scipy.special import ndtr
 
     size = np.abs(location)

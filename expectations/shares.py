@@ -13,6 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from expectations.scores import ASSUMED_ALIKE, TOGETHER
+
 Floats = NDArray[np.float64]
 
 # Jeffreys' prior.
@@ -56,8 +58,11 @@ class Shares:
 
     def effect(self, n: Floats, *, one_session: bool) -> Floats:
         """Design effect (…, k) of a night of n (…, 1) images: how many of them count as one."""
+        alike = np.asarray(self.alike)
+        if one_session and self.session < TOGETHER:
+            alike = np.maximum(alike, ASSUMED_ALIKE)
         together = n if one_session else np.minimum(n, self.session)
-        return np.asarray(1 + (np.maximum(together, 1) - 1) * np.asarray(self.alike))
+        return np.asarray(1 + (np.maximum(together, 1) - 1) * alike)
 
     def tail(self, counts: Floats, *, one_session: bool = False) -> Floats:
         """Two-sided p of each category (…, k) of a night's counts (…, k)."""
@@ -74,7 +79,7 @@ class Shares:
         return p
 
     def tail_beyond(self, counts: Floats, chance: float, *, one_session: bool = False) -> Floats:
-        """p (…, k) where the truth may be as far off as the reference's own error, but for this chance."""
+        """P (…, k) where the truth may be as far off as the reference's own error, but for this chance."""
         from scipy.special import betainc, betaincinv
 
         n, k = self._worth(counts, one_session)
@@ -84,7 +89,7 @@ class Shares:
         below = 1 - betainc(k + 1, np.maximum(n - k, 1e-9), low)
         more, fewer = k / n > high, k / n < low
         p = np.where(more, above, np.where(fewer, below, 1.0))
-        return np.clip(2 * p, _TINY, 1.0)
+        return np.asarray(np.clip(2 * p, _TINY, 1.0))
 
     def seen(self) -> NDArray[np.bool_]:
         """Which categories (k,) the reference has."""
@@ -122,9 +127,7 @@ def _predictive(k: Floats, n: Floats, a: Floats, b: Floats) -> Floats:
     low = middle - 9 / width
     odds = low[:, None] + (reach + 9 / width - low)[:, None] * np.linspace(0, 1, _POINTS)
     p = 1 / (1 + np.exp(-odds))
-    log_density = (
-        a[:, None] * -np.logaddexp(0, -odds) + b[:, None] * -np.logaddexp(0, odds) - betaln(a, b)[:, None]
-    )
+    log_density = a[:, None] * -np.logaddexp(0, -odds) + b[:, None] * -np.logaddexp(0, odds) - betaln(a, b)[:, None]
     step = (odds[:, 1] - odds[:, 0])[:, None]
     tail = (np.exp(log_density) * betainc(k[:, None], (n - k + 1)[:, None], p) * step).sum(axis=1)
-    return np.clip(tail, _TINY, 1.0)
+    return np.asarray(np.clip(tail, _TINY, 1.0))

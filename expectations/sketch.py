@@ -24,9 +24,10 @@ FAR: Final = 0.05
 
 @dataclass(frozen=True)
 class Metric:
-    """One thing that may drift. Numeric: `edges` inside the range, at equal shares of the reference and on both sides of
-    every value that is common (a size, a zero); `shown` at equal widths. Categorical: the categories of the reference;
-    others are counted together.
+    """One thing that may drift.
+
+    Numeric: `edges` inside the range, at equal shares of the reference and on both sides of every value that is common
+    (a size, a zero); `shown` at equal widths. Categorical: the categories of the reference; others are one more.
     """
 
     family: str

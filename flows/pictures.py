@@ -38,7 +38,7 @@ def draw_night(
     pictured = pd.concat([frame[["path", "content_id"]] for frame in (predictions, quarantine.head(QUARANTINED))])
     return NightPage(
         summary=summary,
-        drift=evaluated.drift,
+        drift=evaluated.compared.whole,
         predictions=predictions,
         quarantine=quarantine,
         thumbnails=thumbnails_of(pictured, inbox, instruments.bundle.preprocessing) if thumbnails else {},

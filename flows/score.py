@@ -20,8 +20,10 @@ from darkroom.results import commits, history, learned_minimum, now
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.storage import storage_at
 from darkroom.summary import NightSummary
+from expectations.budget import Budget
 from flows.evaluation import Evaluated, NightFacts, RowEvidence, evaluate, team_suites
 from flows.looking import Proof, look, prove, proved
+from flows.nights_before import nights_before
 from flows.pictures import draw_night
 from tasks import held, publish
 from tasks import intake as inboxes
@@ -133,7 +135,7 @@ def look_at_shard(shard: int, run_id: str, results: Path, proof: Proof, run: Run
     refused = [
         Refusal(str(one.key), one.content_id, one.reason, one.detail, sizes[str(one.key)]) for one in looked.refused
     ]
-    evidence = RowEvidence(instruments.knowledge.drift.sketch(looked.rows), looked.outcome)
+    evidence = RowEvidence.from_rows(looked.rows, looked.outcome, instruments.knowledge.drift)
     stage_part(staging, shard, looked.rows, refused, evidence.to_bytes())
     seconds = time.perf_counter() - started
     get_run_logger().info("%d images, %d refused, %.1f s", len(looked.rows), len(refused), seconds)
@@ -150,14 +152,15 @@ def evaluate_night(
     if settled.lost:
         # Another run has scored some of these since: what the shards left behind is of too many rows.
         parts = (
-            RowEvidence(knowledge.drift.sketch(rows), knowledge.outcome_of(rows, teams))
+            RowEvidence.from_rows(rows, knowledge.outcome_of(rows, teams), knowledge.drift)
             for rows in (table.to_pandas() for table in publish.settled_rows(attempt))
         )
     else:
         sketches = (attempt.staging.sketch(record) for record in attempt.staging.finished().values())
         parts = (RowEvidence.from_bytes(sketch) for sketch in sketches if sketch is not None)
     # Where each night has a folder of its own, the nights are those of all of them.
-    nights = history(storage, attempt.bundle, None if is_a_folder_a_night(inbox) else attempt.inbox)
+    one_inbox = None if is_a_folder_a_night(inbox) else attempt.inbox
+    nights = history(storage, attempt.bundle, one_inbox)
     this = nights["night"] == attempt.night
     folder = Path(from_text(attempt.inbox))
     facts = NightFacts(
@@ -167,8 +170,17 @@ def evaluate_night(
         expect_at_least=_expected(intake.expect_at_least, nights.loc[~this, "scored"].tolist()),
         inbox_missing=None if folder.is_dir() else str(folder),
     )
-    evaluated = evaluate(RowEvidence.of(parts, knowledge), facts, knowledge, teams)
+    evaluated = evaluate(
+        RowEvidence.of(parts, knowledge),
+        facts,
+        knowledge,
+        teams,
+        night=attempt.night,
+        earlier=nights_before(storage, attempt.bundle, one_inbox, attempt.night),
+        budget=Budget(run.false_alarm_nights),
+    )
     get_run_logger().info("%s: %s", evaluated.judgement.verdict, evaluated.judgement.headline)
+    get_run_logger().info(evaluated.compared.budget_sentence)
     return evaluated
 
 

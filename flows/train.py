@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from darkroom.progress import Progress, tell
 from darkroom.settings import ExaminationOptions, TrainingRecipe
+from expectations.budget import Budget
 from expectations.knowledge import Knowledge, learn_normal
 from flows.card import card_facts
 from flows.examination import Examined, examine
@@ -115,7 +116,10 @@ def train_network(folder: Path, recipe: TrainingRecipe, work: Work) -> TrainedMo
 @task(name="learn what is normal", cache_policy=NO_CACHE)
 def learn_what_is_normal(model: TrainedModel, seed: int) -> Knowledge:
     """The suite, the outlier scores, the calibration and the drift reference."""
-    return learn_normal(model.profile, model.embeddings, model.classes, refused=len(model.left_out), seed=seed)
+    knowledge = learn_normal(model.profile, model.embeddings, model.classes, refused=len(model.left_out), seed=seed)
+    if knowledge.drift.verification is not None:
+        get_run_logger().info(knowledge.drift.verification.sentence(Budget()))
+    return knowledge
 
 
 @task(name="examine the training", cache_policy=NO_CACHE)
