@@ -104,8 +104,8 @@ class Verification:
             return f"{target}; not verified: {self.refused}."
         low, high = self.interval(budget)
         return (
-            f"{target}{'' if self.holds(budget) else ', and it is not kept'}. Of {self.nights:,} nights drawn from images "
-            f"that the reference had not seen, {self.rate(budget):.2%} are an alarm by themselves, where "
+            f"{target}{'' if self.holds(budget) else ', and it is not kept'}. Of {self.nights:,} nights drawn from "
+            f"images that the reference had not seen, {self.rate(budget):.2%} are an alarm by themselves, where "
             f"{budget.alarm_p:.2%} may be (they are worth {self.worth:,} independent nights: "
             f"95 % interval {low:.1%} to {high:.1%})."
         )

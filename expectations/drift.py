@@ -129,9 +129,10 @@ def judge(
             continue
         of = one.categories(counts[:, row]).astype(np.float64)
         possible = max(2, int(one.shares.seen().sum()) + 1)
-        p[:, row] = np.minimum(1.0, one.shares.tail(of, one_session=one_session).min(axis=-1) * possible)
+        total = np.maximum(of.sum(axis=-1, keepdims=True), 1)
+        p[:, row] = np.minimum(1.0, one.shares.tail(of, total, one_session=one_session).min(axis=-1) * possible)
         chance = UNLUCKY_BUNDLES * one.weight / possible
-        far_off = one.shares.tail_beyond(of, chance, one_session=one_session).min(axis=-1) * possible
+        far_off = one.shares.tail_beyond(of, total, chance, one_session=one_session).min(axis=-1) * possible
         beyond[:, row] = np.minimum(1.0, far_off)
         chi = _chi(one, of)
         statistic[:, row] = chi
@@ -215,30 +216,25 @@ def _smallest_share(known: MetricReference, shares: Shares, n: float, limit: flo
     possible = max(2, int(shares.seen().sum()) + 1)
     # What is usual can only become less, which the others show; where there is no other, one that never came.
     rare = shares.seen() & (np.arange(len(share)) != share.argmax())
-    seen = np.flatnonzero(rare) if rare.any() else np.array([int(share.argmin())])
+    chosen = np.flatnonzero(rare) if rare.any() else np.array([int(share.argmin())])
+    some, share, total = shares.some(chosen), share[chosen], np.array([n])
     chance = UNLUCKY_BUNDLES * known.weight / possible
 
-    def ratio(more: Floats) -> Floats:
-        tonight = share[None] * ((1 - share[seen] - more) / np.maximum(1 - share[seen], 1e-9))[:, None]
-        tonight[np.arange(len(seen)), seen] = share[seen] + more
-        counts = n * np.maximum(tonight, 0.0)
-        own = np.arange(len(seen)), seen
-        p = shares.tail(counts)[own] * possible
-        beyond = shares.tail_beyond(counts, chance)[own] * possible
-        return np.asarray(np.maximum(p / limit, beyond / UNLUCKY_ALARM_P))
+    def worst(more: Floats) -> Floats:
+        counts = n * (share + more)
+        p, beyond = some.tail(counts, total), some.tail_beyond(counts, total, chance)
+        return np.asarray(possible * np.maximum(p / limit, beyond / UNLUCKY_ALARM_P))
 
-    needed = smallest(ratio, np.ones(len(seen)), 1 - share[seen])
-    p = np.clip(share[seen] + needed, 0, 1)
-    effect = shares.effect(np.array([[n]]), one_session=False)[0][seen]
-    needed = needed + _POWER * np.sqrt(p * (1 - p) * effect / n)
-    spread = np.sqrt(np.maximum(share[seen] * (1 - share[seen]), 0.5 / shares.n))
-    possible_share = np.where(needed <= 1 - share[seen], needed, np.nan)
-    if np.isnan(possible_share).all():
+    needed = smallest(worst, np.ones(len(share)), 1 - share)
+    reached = np.clip(share + needed, 0, 1)
+    needed = needed + _POWER * np.sqrt(reached * (1 - reached) * some.effect(total, one_session=False) / n)
+    needed = needed[needed <= 1 - share] / np.sqrt(np.maximum(share * (1 - share), 0.5 / shares.n))[needed <= 1 - share]
+    if not len(needed):
         return float("nan")
-    told = float(np.nanmax(possible_share / spread))
     if known.metric.numeric:
-        return max(told, FLOOR_NUMERIC)
-    return max(told / float(np.sqrt(max(2, int((share > 0).sum())) - 1)), FLOOR_CATEGORICAL)
+        return max(float(needed.max()), FLOOR_NUMERIC)
+    varieties = max(2, int(shares.seen().sum()))
+    return max(float(needed.max() / np.sqrt(varieties - 1)), FLOOR_CATEGORICAL)
 
 
 def _chi(known: MetricReference, counts: Floats) -> Floats:

@@ -23,7 +23,7 @@ TOGETHER: Final = 1.5
 ASSUMED_ALIKE: Final = 0.3
 # Scores end here, however many images there are: that of the outermost 0.6 %.
 _OUTERMOST: Final = 2.5
-_HALVINGS: Final = 50
+_HALVINGS: Final = 24
 _MEAN_OF_HALF_NORMAL: Final = float(np.sqrt(2 / np.pi))
 _SD_OF_HALF_NORMAL: Final = float(np.sqrt(1 - 2 / np.pi))
 

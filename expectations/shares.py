@@ -7,7 +7,7 @@ showed is unlikely, not impossible.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 # Jeffreys' prior.
 _PRIOR: Final = 0.5
-_POINTS: Final = 160
+_POINTS: Final = 128
 # Below so many standard deviations nothing is decided, and the normal's tail is good enough.
 _CLEAR: Final = 1.5
 _TINY: Final = 1e-300
@@ -64,9 +64,14 @@ class Shares:
         together = n if one_session else np.minimum(n, self.session)
         return np.asarray(1 + (np.maximum(together, 1) - 1) * alike)
 
-    def tail(self, counts: Floats, *, one_session: bool = False) -> Floats:
-        """Two-sided p of each category (…, k) of a night's counts (…, k)."""
-        n, k = self._worth(counts, one_session)
+    def some(self, categories: NDArray[np.int64]) -> Shares:
+        """Of these categories."""
+        share, alike = (tuple(np.asarray(one)[categories].tolist()) for one in (self.share, self.alike))
+        return replace(self, share=share, alike=alike)
+
+    def tail(self, counts: Floats, total: Floats, *, one_session: bool = False) -> Floats:
+        """Two-sided p of each category (…, k), of which a night of `total` (…, 1) images has `counts` (…, k)."""
+        n, k = self._worth(counts, total, one_session)
         a, b = self._beta()
         a, b = np.broadcast_to(a, k.shape), np.broadcast_to(b, k.shape)
         mean = a / (a + b)
@@ -78,11 +83,11 @@ class Shares:
             p[clear] = np.minimum(1.0, 2 * _predictive(k[clear], n[clear], a[clear], b[clear]))
         return p
 
-    def tail_beyond(self, counts: Floats, chance: float, *, one_session: bool = False) -> Floats:
+    def tail_beyond(self, counts: Floats, total: Floats, chance: float, *, one_session: bool = False) -> Floats:
         """P (…, k) where the truth may be as far off as the reference's own error, but for this chance."""
         from scipy.special import betainc, betaincinv
 
-        n, k = self._worth(counts, one_session)
+        n, k = self._worth(counts, total, one_session)
         a, b = self._beta()
         high, low = betaincinv(a, b, 1 - chance / 2), betaincinv(a, b, chance / 2)
         above = betainc(np.maximum(k, 1e-9), n - k + 1, high)
@@ -95,9 +100,8 @@ class Shares:
         """Which categories (k,) the reference has."""
         return np.asarray(self.share) > 0
 
-    def _worth(self, counts: Floats, one_session: bool) -> tuple[Floats, Floats]:
+    def _worth(self, counts: Floats, total: Floats, one_session: bool) -> tuple[Floats, Floats]:
         """Images of the night and of the category (…, k), as many as they are worth."""
-        total = np.maximum(counts.sum(axis=-1, keepdims=True), 1)
         effect = self.effect(total, one_session=one_session)
         return np.maximum(total / effect, 1.0), np.asarray(counts / effect)
 

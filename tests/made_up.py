@@ -125,6 +125,7 @@ def score(
     bundle: str = BUNDLE,
     shard_size: int = 4,
     rehash: bool = False,
+    verdict: NightVerdict = NightVerdict.OK,
     before_shards: Callable[[publish.Run], None] | None = None,
     before_settling: Callable[[publish.Run], None] | None = None,
     before_commit: Callable[[publish.Run], None] | None = None,
@@ -148,7 +149,7 @@ def score(
             keep_copies(storage_at(results), inbox, rows)
         if before_commit is not None:
             before_commit(run)
-        return publish.commit(run, settled, summary_of(run, settled), drift_rows())
+        return publish.commit(run, settled, summary_of(run, settled, verdict), drift_rows())
 
 
 def rows_of(results: Path) -> list[tuple[str, str, str, str]]:
