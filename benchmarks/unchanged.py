@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from darkroom.schemas import CATEGORICAL_PROPERTIES, EMBEDDING_COMPONENTS, NUMERIC_PROPERTIES
 from expectations.reference import DriftReference, learn_reference
 from expectations.sketch import BINS
+from expectations.verification import learn_verified
 
 CLASSES = ("ash", "birch", "cedar", "dogwood", "elm", "fir")
 SIZES = (50, 100, 200, 500, 1000)
@@ -81,18 +82,37 @@ def values(latent: NDArray[np.float32]) -> dict[tuple[str, str], NDArray[Any]]:
     return found
 
 
-def bundle(world: World, random: np.random.Generator, images: int, held: float) -> DriftReference:
-    """A reference of so many images, of which a share was held out, whole sessions."""
-    found = {key: column[0] for key, column in values(world.latent(random, 1, images, _LATENT)).items()}
-    session = world.sessions(images)
+def frame(found: Mapping[tuple[str, str], NDArray[Any]]) -> pd.DataFrame:
+    """Values (n,) as rows of the predictions schema, as far as drift reads them."""
     rows = pd.DataFrame({name: found["properties", name] for name in (*NUMERIC_PROPERTIES, *CATEGORICAL_PROPERTIES)})
     rows["probabilities"] = list(np.stack([found["probabilities", name] for name in CLASSES], axis=1))
     rows["predicted_class"] = found["predicted_classes", "predicted_class"]
     components = [found["embedding", f"component_{k + 1:02d}"] for k in range(EMBEDDING_COMPONENTS)]
     rows["embedding"] = list(np.stack(components, axis=1))
     rows["out_of_distribution_p"] = np.where(found["out_of_distribution", "share_far"] > 0, 0.01, 0.5)
+    return rows
+
+
+def draw(world: World, random: np.random.Generator, count: int, n: int) -> dict[tuple[str, str], NDArray[Any]]:
+    """Values (count, n) of nights."""
+    return values(world.latent(random, count, n, _LATENT))
+
+
+def learned(
+    world: World, found: Mapping[tuple[str, str], NDArray[Any]], held: float, *, seed: int | None = None
+) -> DriftReference:
+    """A reference from values (n,), of which a share was held out, whole sessions; with a seed it is verified."""
+    rows = frame(found)
+    session = world.sessions(len(rows))
     held_out = session < held * (session.max() + 1)
+    if seed is not None:
+        return learn_verified(rows, held_out, session, CLASSES, seed=seed)
     return learn_reference(rows, held_out, session, CLASSES)
+
+
+def bundle(world: World, random: np.random.Generator, images: int, held: float) -> DriftReference:
+    """A reference of so many images."""
+    return learned(world, {key: column[0] for key, column in draw(world, random, 1, images).items()}, held)
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,41 @@ class Nights:
         return folders + cameras
 
 
+def sketched(
+    reference: DriftReference,
+    world: World,
+    random: np.random.Generator,
+    found: Mapping[tuple[str, str], NDArray[Any]],
+    moved: Mapping[tuple[str, str], float] | None = None,
+) -> Nights:
+    """Values (count, n) of nights as sketches, each session in a folder and of a camera; `moved` shifts metrics by
+    training standard deviations.
+    """
+    count, n = next(iter(found.values())).shape
+    session = world.sessions(n)
+    folder = random.integers(0, FOLDERS, (count, int(session.max()) + 1))[:, session]
+    camera = random.integers(0, CAMERAS, (count, int(session.max()) + 1))[:, session]
+    cell = ((np.arange(count)[:, None] * FOLDERS + folder) * CAMERAS + camera).ravel()
+    cells, m = count * FOLDERS * CAMERAS, len(reference.metrics)
+    counts = np.zeros((cells, m, BINS), np.int64)
+    clipped = np.zeros((cells, m))
+    for row, known in enumerate(reference.metrics):
+        metric, key = known.metric, (known.metric.family, known.metric.name)
+        column = found[key].ravel()
+        if metric.numeric:
+            numbers = column.astype(np.float64) + (moved or {}).get(key, 0.0) * known.unit
+            codes = np.searchsorted(metric.edges, numbers, side="right")
+            clipped[:, row] = np.bincount(cell, weights=metric.clip(numbers), minlength=cells)
+        else:
+            codes = np.full(len(column), len(metric.categories))
+            for number, name in enumerate(metric.categories):
+                codes[column == name] = number
+        counts[:, row] = np.bincount(cell * BINS + codes, minlength=cells * BINS).reshape(cells, BINS)
+    shape = (count, FOLDERS, CAMERAS, m)
+    present = counts.sum(axis=2)
+    return Nights(counts.reshape(*shape, BINS), clipped.reshape(shape), present.reshape(shape))
+
+
 def nights(
     reference: DriftReference,
     world: World,
@@ -129,31 +184,5 @@ def nights(
     n: int,
     moved: Mapping[tuple[str, str], float] | None = None,
 ) -> Nights:
-    """`count` nights of n images, each session in a folder and of a camera; `moved` shifts metrics by training
-    standard deviations.
-    """
-    found = values(world.latent(random, count, n, _LATENT))
-    session = world.sessions(n)
-    folder = random.integers(0, FOLDERS, (count, int(session.max()) + 1))[:, session]
-    camera = random.integers(0, CAMERAS, (count, int(session.max()) + 1))[:, session]
-    cell = (np.arange(count)[:, None] * FOLDERS + folder) * CAMERAS + camera
-    cells, m = count * FOLDERS * CAMERAS, len(reference.metrics)
-    counts = np.zeros((cells, m, BINS), np.int64)
-    clipped = np.zeros((cells, m))
-    for row, known in enumerate(reference.metrics):
-        metric = known.metric
-        column = found[metric.family, metric.name]
-        if metric.numeric:
-            numbers = (
-                column.astype(np.float64).ravel() + (moved or {}).get((metric.family, metric.name), 0) * known.unit
-            )
-            codes = np.searchsorted(metric.edges, numbers, side="right")
-            clipped[:, row] = np.bincount(cell.ravel(), weights=metric.clip(numbers), minlength=cells)
-        else:
-            codes = np.full(column.size, len(metric.categories))
-            for number, name in enumerate(metric.categories):
-                codes[column.ravel() == name] = number
-        counts[:, row] = np.bincount(cell.ravel() * BINS + codes, minlength=cells * BINS).reshape(cells, BINS)
-    shape = (count, FOLDERS, CAMERAS, m)
-    present = counts.sum(axis=2)
-    return Nights(counts.reshape(*shape, BINS), clipped.reshape(shape), present.reshape(shape))
+    """`count` nights of n images."""
+    return sketched(reference, world, random, draw(world, random, count, n), moved)
