@@ -35,7 +35,9 @@ from expectations.sketch import Sketch
 Floats = NDArray[np.float64]
 
 _POWER: Final = 1.645  # 95 % of nights with the smallest detectable effect are seen
-_FURTHEST: Final = 5.0
+_FURTHEST: Final = 6.0
+# Standard deviations by which an unchanged night may lie elsewhere.
+_CHANCE: Final = 2.5
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,13 @@ def judge(
     if len(rows):
         some, size = counts[:, rows].astype(np.float64), n[:, rows]
         location, spread_score = (np.einsum("kmb,mb->km", some, table) / size for table in known.scores)
-        # About the night's own location: what only moved is not wider.
-        found = [location, spread_score - spread_of_shifted(location)]
+        noise = [
+            np.sqrt(np.maximum(law.of_night(size, one_session=one_session) + law.of_reference(), 1e-12))
+            for law in known.laws
+        ]
+        # What only moved is not wider: the spread is told about the night's own location, as far as that is no chance.
+        certain = np.maximum(0.0, np.abs(location) - _CHANCE * noise[0])
+        found = [location, spread_score - spread_of_shifted(certain)]
         tails = [
             law.tail(one, size, one_session=one_session) / part
             for law, one, part in zip(known.laws, found, PARTS, strict=True)
@@ -114,14 +121,10 @@ def judge(
             for law, one, margin, part in zip(known.laws, found, known.margins, PARTS, strict=True)
         ]
         wider = tails[1] < tails[0]
-        deviations = [
-            np.abs(one) / np.sqrt(np.maximum(law.of_night(size, one_session=one_session) + law.of_reference(), 1e-12))
-            for law, one in zip(known.laws, found, strict=True)
-        ]
         p[:, rows] = np.minimum(1.0, np.minimum(*tails))
         beyond[:, rows] = np.minimum(1.0, np.minimum(*far))
         spread[:, rows] = wider
-        statistic[:, rows] = np.where(wider, deviations[1], deviations[0])
+        statistic[:, rows] = np.where(wider, np.abs(found[1]) / noise[1], np.abs(found[0]) / noise[0])
         effect[:, rows] = np.where(wider, np.abs(width_of(found[1])), np.maximum(effect[:, rows], np.abs(found[0])))
 
     for row, one in enumerate(reference.metrics):

@@ -31,8 +31,6 @@ PARTS: Final = (0.75, 0.25)
 EFFECTS: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 # A number whose most common bin holds so many images is judged by how often it is otherwise.
 _USUAL: Final = 0.8
-# Skewness of where sessions lie is mostly chance, as far as two standard errors; that of their spread is not.
-_DISBELIEF: Final = 2.0
 # Differences of scores that are half the floor: location, and spread (a normal that is an eighth wider).
 _HALF_FLOORS: Final = (FLOOR_NUMERIC / 2, FLOOR_NUMERIC / 2 / float(width_of(np.ones(()))))
 
@@ -226,7 +224,7 @@ class Columns:
         return MetricReference(
             **facts,
             scores=(tuple(scores[0].tolist()), tuple(scores[1].tolist())),
-            laws=(Law.of(scores[0][codes], session, disbelief=_DISBELIEF), Law.of(scores[1][codes], session)),
+            laws=(Law.of(scores[0][codes], session, spread=False), Law.of(scores[1][codes], session, spread=True)),
             response=_response(metric, values, facts["unit"], scores[0]),
         )
 

@@ -2,7 +2,7 @@
 
 A numeric metric is judged by two linear rank scores of its bins, both of mean 0 and variance 1 on the training images:
 where the night lies (normal scores: van der Waerden, 1952) and how widely it is spread (their absolute values).
-Scores are bounded, so that one odd image moves nothing and a mean is close to normal from a few dozen images on.
+Scores are bounded, so that one odd image moves little and a mean is close to normal from a few dozen images on.
 
 Images of a session are alike, so the variance comes from whole sessions (between and within, one-way analysis of
 variance), and the tail is Student's: the spread between sessions is learned from those that training has.
@@ -21,8 +21,12 @@ Floats = NDArray[np.float64]
 # Sessions of fewer images, on average, are images alone; what their likeness in one session is then taken to be.
 TOGETHER: Final = 1.5
 ASSUMED_ALIKE: Final = 0.3
-# Scores end here, however many images there are: that of the outermost 0.6 %.
-_OUTERMOST: Final = 2.5
+# A bin beyond what training showed is worth one more than the bin before it, up to this.
+_OUTERMOST: Final = 6.0
+# Of where a few sessions lie: what two standard errors explain is chance.
+_DISBELIEF: Final = 2.0
+_SKEWNESS_OF_SQUARE: Final = float(np.sqrt(8))
+_SKEWNESS_OF_HALF_NORMAL: Final = 0.995
 _HALVINGS: Final = 24
 _MEAN_OF_HALF_NORMAL: Final = float(np.sqrt(2 / np.pi))
 _SD_OF_HALF_NORMAL: Final = float(np.sqrt(1 - 2 / np.pi))
@@ -43,10 +47,8 @@ class Law:
     degrees: float
 
     @classmethod
-    def of(cls, score: Floats, group: NDArray[np.int64], *, disbelief: float = 0.0) -> Law:
-        """From a score (n,) and the number of each image's session (n,); of the skewness, so many standard errors are
-        taken for chance.
-        """
+    def of(cls, score: Floats, group: NDArray[np.int64], *, spread: bool) -> Law:
+        """From a score (n,) and the number of each image's session (n,); a location, or a spread."""
         sizes = np.bincount(group).astype(np.float64)
         sums = np.bincount(group, weights=score)[sizes > 0]
         sizes = sizes[sizes > 0]
@@ -58,9 +60,14 @@ class Law:
         within = max(0.0, inside) / (n - g) if n > g else whole
         between = max(0.0, whole - within) / session if n > g else 0.0
         skewness = float((off**3).mean() / max(float((off**2).mean()) ** 1.5, 1e-300)) if g > 1 else 0.0
-        believed = max(0.0, abs(skewness) - disbelief * float(np.sqrt(6 / g)))
+        if spread:
+            # At least that of normals: a session that lies elsewhere is wider (χ²), and each image's score is folded.
+            third = _SKEWNESS_OF_SQUARE * between**1.5 + _SKEWNESS_OF_HALF_NORMAL * within**1.5 / session**2
+            believed = max(skewness, third / max(between + within / session, 1e-300) ** 1.5)
+        else:
+            believed = np.sign(skewness) * max(0.0, abs(skewness) - _DISBELIEF * float(np.sqrt(6 / g)))
         degrees = float((sizes**2).sum() ** 2 / (sizes**4).sum()) - 1
-        return cls(within, between, session, float(np.sign(skewness)) * believed, degrees)
+        return cls(within, between, session, float(believed), degrees)
 
 
 @dataclass(frozen=True)
@@ -148,10 +155,13 @@ def rank_scores(counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
     n = float(counts.sum())
     upper = np.cumsum(counts) / n
     lower = np.concatenate([[0.0], upper[:-1]])
-    # A normal's mean inside the bin; a bin that nobody fell in is worth its edge.
-    inside = np.where(counts > 0, (_density(lower) - _density(upper)) / np.maximum(upper - lower, 1e-300), 0.0)
-    at = np.clip((lower + upper) / 2, 0.5 / (n + 1), 1 - 0.5 / (n + 1))
-    score = np.clip(np.where(counts > 0, inside, ndtri(at)), -_OUTERMOST, _OUTERMOST)
+    # A normal's mean inside the bin; a bin that nobody fell in is worth its edge, and outside of all others more.
+    inside = (_density(lower) - _density(upper)) / np.maximum(upper - lower, 1e-300)
+    edge = ndtri(np.clip((lower + upper) / 2, 0.5 / (n + 1), 1 - 0.5 / (n + 1)))
+    seen = np.flatnonzero(counts)
+    place = np.arange(len(counts))
+    further = np.maximum(0, place - seen[-1] - 1) - np.maximum(0, seen[0] - place - 1)
+    score = np.clip(np.where(counts > 0, inside, edge + further), -_OUTERMOST, _OUTERMOST)
     location = _standard(score, counts)
     return location, _standard(np.abs(location), counts)
 

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from darkroom.schemas import CATEGORICAL_PROPERTIES, EMBEDDING_COMPONENTS, NUMERIC_PROPERTIES
 
-# Of a numeric metric: bins of equal shares, and one more beside each value that is a bin by itself.
+# Of a numeric metric: bins of equal shares, finer ones in the tails and beyond what training showed, and one more
+# beside each value that is a bin by itself.
 QUANTILES: Final = 32
-BINS: Final = 64
+BINS: Final = 80
+_TAILS: Final = (1 / 512, 1 / 128)
+_BEYOND: Final = (1.0, 2.0)
 SHOWN_BINS: Final = 24
 OTHER: Final = "(other)"
 # Of images like the held-out ones, one in twenty is this far from training.
@@ -168,12 +171,17 @@ def learn_metrics(rows: pd.DataFrame, held: NDArray[np.bool_], classes: tuple[st
 
 
 def _edges(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """At most 2 · (QUANTILES − 1): a common value has a bin of its own, so that what lies above it is told from it."""
+    """A common value has a bin of its own, so that what lies above it is told from it; beyond the reference's range
+    there are bins, too, one standard deviation wide, so that far is told from further.
+    """
     values, counts = np.unique(numbers, return_counts=True)
     common = values[counts * QUANTILES >= len(numbers)]
-    quantiles = np.quantile(numbers, np.linspace(0, 1, QUANTILES + 1)[1:-1])
-    edges = np.union1d(common, np.nextafter(common, np.inf))
-    return np.union1d(edges, np.setdiff1d(quantiles, common))[: BINS - 1]
+    inner = np.linspace(0, 1, QUANTILES + 1)[1:-1]
+    quantiles = np.quantile(numbers, [*_TAILS, *inner, *(1 - tail for tail in _TAILS)])
+    low, high, unit = float(values[0]), float(values[-1]), float(numbers.std())
+    beyond = [low, *(low - step * unit for step in _BEYOND), *(high + step * unit for step in _BEYOND)]
+    edges = np.concatenate([common, np.nextafter(common, np.inf), np.setdiff1d(quantiles, common), beyond])
+    return np.unique([*edges, np.nextafter(high, np.inf)])[: BINS - 1]
 
 
 def _matrix(column: pd.Series, width: int) -> NDArray[np.float64]:
