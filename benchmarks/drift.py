@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.drift_corruptions import corruptions
 from benchmarks.harness import Measured, Row
 from benchmarks.rivals import RULES
 from benchmarks.unchanged import SIZES, Nights, World, bundle, draw, learned, nights, sketched
@@ -191,6 +192,7 @@ ROWS: Mapping[str, Row] = {
     "power_curve": power_curve,
     "rivals": rivals,
     "cost": cost,
+    "corruptions": corruptions,
 }
 
 

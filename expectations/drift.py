@@ -36,8 +36,6 @@ Floats = NDArray[np.float64]
 
 _POWER: Final = 1.645  # 95 % of nights with the smallest detectable effect are seen
 _FURTHEST: Final = 6.0
-# Standard deviations by which an unchanged night may lie elsewhere.
-_CHANCE: Final = 2.5
 
 
 @dataclass(frozen=True)
@@ -109,9 +107,8 @@ def judge(
             np.sqrt(np.maximum(law.of_night(size, one_session=one_session) + law.of_reference(), 1e-12))
             for law in known.laws
         ]
-        # What only moved is not wider: the spread is told about the night's own location, as far as that is no chance.
-        certain = np.maximum(0.0, np.abs(location) - _CHANCE * noise[0])
-        found = [location, spread_score - spread_of_shifted(certain)]
+        # About the night's own location: what only moved is not wider.
+        found = [location, spread_score - spread_of_shifted(location)]
         tails = [
             law.tail(one, size, one_session=one_session) / part
             for law, one, part in zip(known.laws, found, PARTS, strict=True)
