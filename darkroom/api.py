@@ -1,4 +1,4 @@
-"""The public functions: `darkroom.predict` and `darkroom.read`."""
+"""The public functions: `darkroom.predict`, `darkroom.read` and `darkroom.acknowledge`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import cast
 
 import pandas as pd
 
+from darkroom.acknowledgements import Acknowledgement
+from darkroom.acknowledgements import acknowledge as _acknowledge
 from darkroom.errors import WrongUse
 from darkroom.results import Dataset
 from darkroom.results import read as _read
@@ -72,6 +74,32 @@ def read(
         until=_date(until, "until"),
         columns=columns,
     )
+
+
+def acknowledge(
+    results: str | Path, night: str | date, *, reason: str, bundle: str | None = None, by: str | None = None
+) -> Acknowledgement:
+    """Say that the alarm of a night was dealt with, and why; the sum across nights starts again after it.
+
+    The record is added to the results and never changed.
+
+    Args:
+        results: The results folder.
+        night: The night whose verdict is alarm, such as 2026-11-23.
+        reason: What was found, or done.
+        bundle: Id of the bundle; needed where several have an alarm that night.
+        by: Who says so; the user of this process where nothing is said.
+
+    Returns:
+        The record: number, bundle, night, reason, by, at.
+
+    Raises:
+        WrongUse: no committed night of this date is an alarm, several bundles have one, or there is no reason.
+
+    """
+    moment = _date(night, "night")
+    assert moment is not None
+    return _acknowledge(Path(results), moment, reason=reason, bundle=bundle, by=by)
 
 
 def _date(value: str | date | None, name: str) -> date | None:

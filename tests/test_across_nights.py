@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import darkroom
 from darkroom.acknowledgements import acknowledge, acknowledgements
 from darkroom.errors import StorageError, WrongUse
 from darkroom.reasons import NightVerdict
@@ -174,6 +177,13 @@ class TestAcknowledging:
         assert acknowledgements(results, made_up.BUNDLE) == [kept]
         stored = json.loads((results / "acknowledgements" / made_up.BUNDLE / "00000001.json").read_text())
         assert (stored["night"], stored["by"], stored["reason"]) == (str(FIRST), "ada", "lamp replaced")
+
+    def test_the_command_and_the_public_function_write_the_same_record(self, results: Path) -> None:
+        command = [sys.executable, "-m", "darkroom.cli", "acknowledge", str(FIRST), "--reason", "lamp", "--json"]
+        done = subprocess.run([*command, "--results", results], capture_output=True, text=True, timeout=120, check=True)
+        by_command = json.loads(done.stdout)
+        by_function = darkroom.acknowledge(results, str(FIRST), reason="lamp", by=by_command["by"])
+        assert by_command == by_function.model_dump(mode="json") | {"number": 1, "at": by_command["at"]}
 
     def test_a_second_record_is_added_and_changes_nothing_of_the_first(self, results: Path) -> None:
         first = acknowledge(results, FIRST, reason="looking into it")

@@ -24,6 +24,7 @@ COMMANDS = (
     "held",
     "release",
     "discard",
+    "acknowledge",
     "predict",
     "promote",
     "serve",
