@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from darkroom.errors import BundleUnreadable
 from expectations.budget import (
     FLOOR_CATEGORICAL,
     FLOOR_NUMERIC,
@@ -97,8 +98,16 @@ class DriftReference:
 
     @classmethod
     def from_json(cls, text: str) -> DriftReference:
-        """The other way."""
-        return TypeAdapter(cls).validate_json(text)
+        """The other way. Raises BundleUnreadable where it was written by a darkroom that compared otherwise."""
+        try:
+            return TypeAdapter(cls).validate_json(text)
+        except ValidationError as error:
+            raise BundleUnreadable(
+                f"What the bundle's nights are compared with cannot be read: {error.errors()[0]['msg']}.",
+                file="drift.json",
+                expected="as this version of darkroom seals it",
+                todo="train the bundle again with this version",
+            ) from error
 
     @cached_property
     def scored(self) -> Scored:

@@ -59,11 +59,11 @@ class Law:
         whole = float((off**2).sum() / n) * g / max(g - 1, 1)
         within = max(0.0, inside) / (n - g) if n > g else whole
         between = max(0.0, whole - within) / session if n > g else 0.0
-        skewness = float((off**3).mean() / max(float((off**2).mean()) ** 1.5, 1e-300)) if g > 1 else 0.0
+        skewness = float((off**3).mean() / max(float((off**2).mean()), 1e-12) ** 1.5) if g > 1 else 0.0
         if spread:
             # At least that of normals: a session that lies elsewhere is wider (χ²), and each image's score is folded.
             third = _SKEWNESS_OF_SQUARE * between**1.5 + _SKEWNESS_OF_HALF_NORMAL * within**1.5 / session**2
-            believed = max(skewness, third / max(between + within / session, 1e-300) ** 1.5)
+            believed = max(skewness, third / max(between + within / session, 1e-12) ** 1.5)
         else:
             believed = np.sign(skewness) * max(0.0, abs(skewness) - _DISBELIEF * float(np.sqrt(6 / g)))
         degrees = float((sizes**2).sum() ** 2 / (sizes**4).sum()) - 1

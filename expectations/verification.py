@@ -23,8 +23,10 @@ SIZES: Final = (50, 100, 200, 500, 1000)
 FEWEST_SESSIONS: Final = 30
 _SPLITS: Final = 4
 _NIGHTS: Final = 100
-# Sessions beyond these say nothing new of a rate that some hundred nights are worth.
+# Sessions beyond these say nothing new of a rate that some hundred nights are worth; with many classes their sketches
+# would fill the memory before.
 _MOST_SESSIONS: Final = 2000
+_MOST_SKETCHES: Final = 1_000_000
 # The shortest budget of which the rate is kept.
 _SHORTEST: Final = Budget(7)
 
@@ -50,9 +52,10 @@ def verify(
             refused=f"{held_out} sessions were held out, and at least {FEWEST_SESSIONS} are needed",
         )
     random = np.random.default_rng([seed, 3])
+    most = min(_MOST_SESSIONS, _MOST_SKETCHES // len(columns.metrics))
     nights, sizes, lowest = 0, set(), []
     for _ in range(_SPLITS):
-        halves = _halves(held, group, random)
+        halves = _halves(held, group, most, random)
         for ours, theirs in (halves, halves[::-1]):
             reference = columns.some(ours).reference(group[ours], classes)
             pools = [_Pool.of(columns.some(some), group[some]) for some in (theirs, theirs[held[theirs]])]
@@ -67,7 +70,7 @@ def verify(
                 sizes.add(n)
     if not nights:
         return Verification(sessions=held_out, refused=f"fewer than {4 * SIZES[0]} images")
-    used = min(len(group), int(_MOST_SESSIONS * len(group) / len(np.unique(group))))
+    used = len(group) * min(1.0, most / len(np.unique(group)))
     worth = int(used * np.mean([1 / n for n in sizes]))
     return Verification(nights, max(1, worth), tuple(sorted(sizes)), tuple(sorted(lowest)), held_out)
 
@@ -102,10 +105,10 @@ class _Pool:
 
 
 def _halves(
-    held: NDArray[np.bool_], group: NDArray[np.int64], random: np.random.Generator
+    held: NDArray[np.bool_], group: NDArray[np.int64], most: int, random: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Images of two halves of the sessions, of those that were held out and of the others alike."""
-    sessions = random.permutation(np.unique(group))[:_MOST_SESSIONS]
+    """Images of two halves of at most so many sessions, of those that were held out and of the others alike."""
+    sessions = random.permutation(np.unique(group))[:most]
     out = np.isin(sessions, group[held])
     ordered = np.concatenate([sessions[out], sessions[~out]])
     first, second = (np.flatnonzero(np.isin(group, ordered[start::2])) for start in (0, 1))

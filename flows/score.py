@@ -180,7 +180,8 @@ def evaluate_night(
         budget=Budget(run.false_alarm_nights),
     )
     get_run_logger().info("%s: %s", evaluated.judgement.verdict, evaluated.judgement.headline)
-    get_run_logger().info(evaluated.compared.budget_sentence)
+    if evaluated.compared.budget_sentence:
+        get_run_logger().info(evaluated.compared.budget_sentence)
     return evaluated
 
 

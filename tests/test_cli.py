@@ -68,6 +68,8 @@ def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
         pytest.param(["score", "models/none", "inbox", "--night", "yesterday"], 2, "night", id="no date"),
         pytest.param(["score", "m", "i", "--timezone", "Mars/Base"], 2, "time zone", id="no such time zone"),
         pytest.param(["score", "m", "i", "--shard-size", "0"], 2, "shard_size", id="a shard of nothing"),
+        pytest.param(["score", "m", "i", "--false-alarm-nights", "1"], 2, "false_alarm_nights", id="an alarm a day"),
+        pytest.param(["acknowledge", "2026-01-01", "--reason", "x"], 2, "no alarm to acknowledge", id="no alarm"),
         pytest.param(["score", "m", "i", "--on-alarm", "panic"], 2, "panic", id="no such way"),
         pytest.param(["train", "no-such-folder"], 2, "no-such-folder", id="no photos"),
         pytest.param(["train", ".", "--backbone-argument", "alpha"], 2, "name=number", id="half an argument"),

@@ -8,6 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from darkroom.errors import BundleUnreadable
+from darkroom.summary import Counts
+from expectations.alarms import could_have_shown
 from expectations.budget import A_YEAR, FEWEST, Budget, Verification
 from expectations.drift import night_drift
 from expectations.reference import Columns, DriftReference, learn_reference
@@ -48,6 +51,11 @@ def test_a_sketch_and_a_reference_survive_being_written(reference: DriftReferenc
     again = DriftReference.from_json(reference.to_json())
     sketch = Sketch.from_bytes(again.sketch(rows).to_bytes())
     pd.testing.assert_frame_equal(night_drift(again, sketch), night_drift(reference, reference.sketch(rows)))
+
+
+def test_a_reference_of_another_version_is_refused_with_what_to_do(reference: DriftReference) -> None:
+    with pytest.raises(BundleUnreadable, match="train the bundle again"):
+        DriftReference.from_json(reference.to_json().replace('"metrics"', '"measures"'))
 
 
 @pytest.mark.parametrize(
@@ -108,6 +116,15 @@ def test_what_never_changed_in_training_may_be_otherwise_once(
     rows["width"] = np.where(np.arange(len(rows)) < images, width, 640.0)
     found = drift_of(constant, rows).loc["width"]
     assert (found["verdict"], found["statistic_name"]) == (verdict, "share")
+
+
+def test_a_number_of_two_values_can_be_learned_and_moves() -> None:
+    rows, session = rows_of_sessions(1, 60, rho=0.1)
+    rows["height"] = np.where(np.arange(len(rows)) % 2, 480.0, 640.0)
+    known = learn_reference(rows, session < 20, session, CLASSES)
+    tonight, _ = rows_of_sessions(7, 10, rho=0.1)
+    assert drift_of(known, tonight.assign(height=640.0)).loc["height", "verdict"] == "alarm"
+    assert drift_of(known, tonight.assign(height=rows["height"][: len(tonight)])).loc["height", "verdict"] == "ok"
 
 
 def test_the_error_of_a_small_reference_is_not_called_drift_every_night() -> None:
@@ -259,6 +276,20 @@ def test_no_drift_comes_with_the_smallest_effect_that_would_have_shown(reference
     )
 
 
+def test_a_night_without_drift_says_in_its_headline_what_it_would_have_shown(reference: DriftReference) -> None:
+    rows, _ = rows_of_sessions(12, 30, rho=0.1)
+    drift = night_drift(reference, reference.sketch(rows))
+    assert set(drift["verdict"]) == {"ok"}
+    evidence = NightEvidence(
+        counts=Counts(seen=600, scored=600), expectations=[], drift=drift, could_have_shown=could_have_shown(drift)
+    )
+    numbers = drift[(drift["family"] == "properties") & drift["reference_value"].notna()]
+    assert judge_night(evidence).headline == (
+        "600 images scored; nothing differs from training beyond what chance explains; a shift of "
+        f"{numbers['smallest_detectable_effect'].max():.2f} standard deviations in any numeric property would have shown."
+    )
+
+
 def test_fewer_sessions_can_show_less() -> None:
     rows, _ = rows_of_sessions(11, 50)
     twelve, forty = (drift_of(learned(60, held, 0.1), rows) for held in (12, 40))
@@ -272,8 +303,6 @@ def test_where_two_sessions_were_seen_no_shift_is_said_to_show() -> None:
 
 
 def test_components_of_the_embedding_are_one_finding() -> None:
-    from darkroom.summary import Counts
-
     known = learned(60, 30)
     rows, _ = rows_of_sessions(12, 10, rho=0.1)
     moved = np.stack(rows["embedding"].tolist())
