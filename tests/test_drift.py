@@ -284,9 +284,10 @@ def test_a_night_without_drift_says_in_its_headline_what_it_would_have_shown(ref
         counts=Counts(seen=600, scored=600), expectations=[], drift=drift, could_have_shown=could_have_shown(drift)
     )
     numbers = drift[(drift["family"] == "properties") & drift["reference_value"].notna()]
+    smallest = numbers["smallest_detectable_effect"].max()
     assert judge_night(evidence).headline == (
         "600 images scored; nothing differs from training beyond what chance explains; a shift of "
-        f"{numbers['smallest_detectable_effect'].max():.2f} standard deviations in any numeric property would have shown."
+        f"{smallest:.2f} standard deviations in any numeric property would have shown."
     )
 
 
