@@ -55,7 +55,7 @@ class Judged:
     spread: NDArray[np.bool_]
 
     def corrected(self, reference: DriftReference, share: float) -> Floats:
-        """P for every test of the night, of whose budget `share` is for these."""
+        """The p for every test of the night, of whose budget `share` is for these."""
         return np.minimum(1.0, self.p / (reference.weights * share))
 
     def alarms(self, reference: DriftReference, budget: Budget, share: float = 1.0) -> NDArray[np.bool_]:
