@@ -117,6 +117,9 @@ def judge(
             law.tail_beyond(one, size, margin, one_session=one_session) / part
             for law, one, margin, part in zip(known.laws, found, known.margins, PARTS, strict=True)
         ]
+        # A part of the night is more alike than all of it: of a slice the spread is not told.
+        told = known.spreads & (not one_session)
+        tails[1], far[1] = (np.where(told, one, np.inf) for one in (tails[1], far[1]))
         wider = tails[1] < tails[0]
         p[:, rows] = np.minimum(1.0, np.minimum(*tails))
         beyond[:, rows] = np.minimum(1.0, np.minimum(*far))

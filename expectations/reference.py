@@ -32,6 +32,8 @@ PARTS: Final = (0.75, 0.25)
 EFFECTS: Final = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 # A number whose most common bin holds so many images is judged by how often it is otherwise.
 _USUAL: Final = 0.8
+# Of fewer values a spread says nothing that the location does not.
+_VARIED: Final = 12
 # Differences of scores that are half the floor: location, and spread (a normal that is an eighth wider).
 _HALF_FLOORS: Final = (FLOOR_NUMERIC / 2, FLOOR_NUMERIC / 2 / float(width_of(np.ones(()))))
 
@@ -138,12 +140,15 @@ class DriftReference:
 
 @dataclass(frozen=True)
 class Scored:
-    """Metrics with scores: which rows (s,) they are, scores (s, bins), laws; location first, spread second."""
+    """Metrics with scores: which rows (s,) they are, scores (s, bins), laws; location first, spread second. `spreads`
+    (s,): which have so many different values that a spread says something.
+    """
 
     rows: NDArray[np.int64]
     scores: tuple[Floats, Floats]
     laws: tuple[Laws, Laws]
     margins: tuple[Floats, Floats]
+    spreads: NDArray[np.bool_]
 
     @classmethod
     def of(cls, rows: NDArray[np.int64], known: list[MetricReference]) -> Scored:
@@ -158,19 +163,22 @@ class Scored:
             scores.append(table)
             laws.append(Laws.of([one.laws[part] for one in known if one.laws is not None], [one.n for one in known]))
             margins.append(np.maximum(laws[part].own_error(UNLUCKY_BUNDLES * weight * PARTS[part]), _HALF_FLOORS[part]))
-        return cls(rows, (scores[0], scores[1]), (laws[0], laws[1]), (margins[0], margins[1]))
+        spreads = np.array([np.count_nonzero(one.counts) >= _VARIED for one in known], np.bool_)
+        return cls(rows, (scores[0], scores[1]), (laws[0], laws[1]), (margins[0], margins[1]), spreads)
 
 
 @dataclass(frozen=True)
 class Columns:
     """The images of a profile as numbers: codes (m, n), −1 where missing or not to be used; clipped values (m, n), of
-    categories zero; and the values as they are (m, n).
+    categories zero; and the values as they are (m, n). `sliced` (k, n): the number of its camera and of its class,
+    where they are known and differ.
     """
 
     metrics: tuple[Metric, ...]
     codes: NDArray[np.int64]
     clipped: Floats
     values: Floats
+    sliced: NDArray[np.int64]
 
     @classmethod
     def of(cls, rows: pd.DataFrame, held: NDArray[np.bool_], classes: tuple[str, ...]) -> Columns:
@@ -187,11 +195,17 @@ class Columns:
             if metric.numeric:
                 values[row] = column.to_numpy(np.float64)
                 clipped[row] = metric.clip(values[row])
-        return cls(metrics, codes, clipped, values)
+        known = [
+            rows[name].astype(object).where(rows[name].notna(), "") for name in ("camera", "label") if name in rows
+        ]
+        sliced = [np.unique(one.astype(str), return_inverse=True)[1] for one in known]
+        kept = [one for one in sliced if len(one) and one.max()]
+        return cls(metrics, codes, clipped, values, np.array(kept, np.int64).reshape(len(kept), len(rows)))
 
     def some(self, chosen: NDArray[np.int64]) -> Columns:
         """Of these images."""
-        return Columns(self.metrics, self.codes[:, chosen], self.clipped[:, chosen], self.values[:, chosen])
+        codes, clipped, values, sliced = self.codes, self.clipped, self.values, self.sliced
+        return Columns(self.metrics, codes[:, chosen], clipped[:, chosen], values[:, chosen], sliced[:, chosen])
 
     def reference(self, group: NDArray[np.int64], classes: tuple[str, ...]) -> DriftReference:
         """Learn from all of them; `group` (n,) is the number of each image's session. Metrics without any value in
@@ -207,6 +221,7 @@ class Columns:
         known = self.codes[row] >= 0
         codes, inside, values = self.codes[row, known], self.clipped[row, known], self.values[row, known]
         _, session = np.unique(group[known], return_inverse=True)
+        groupings = [session, *self.sliced[:, known]]
         counts = np.bincount(codes, minlength=metric.bins)
         shown = np.histogram(inside, metric.shown)[0] if metric.numeric and len(codes) else np.zeros(SHOWN_BINS, int)
         mean = float(inside.mean()) if len(codes) else 0.0
@@ -225,15 +240,15 @@ class Columns:
         if not len(codes):
             return MetricReference(**facts)
         if not metric.numeric:
-            return MetricReference(**facts, shares=Shares.of(codes, session, metric.bins))
+            return MetricReference(**facts, shares=Shares.of(codes, groupings, metric.bins))
         if counts.max() >= _USUAL * len(codes):
             usual = int(counts.argmax())
-            return MetricReference(**facts, shares=Shares.of(1 + np.sign(codes - usual), session, 3), usual=usual)
+            return MetricReference(**facts, shares=Shares.of(1 + np.sign(codes - usual), groupings, 3), usual=usual)
         scores = rank_scores(counts)
         return MetricReference(
             **facts,
             scores=(tuple(scores[0].tolist()), tuple(scores[1].tolist())),
-            laws=(Law.of(scores[0][codes], session, spread=False), Law.of(scores[1][codes], session, spread=True)),
+            laws=(Law.of(scores[0][codes], groupings, spread=False), Law.of(scores[1][codes], groupings, spread=True)),
             response=_response(metric, values, facts["unit"], scores[0]),
         )
 

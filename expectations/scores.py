@@ -10,7 +10,8 @@ variance), and the tail is Student's: the spread between sessions is learned fro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -36,19 +37,29 @@ _SD_OF_HALF_NORMAL: Final = float(np.sqrt(1 - 2 / np.pi))
 class Law:
     """How the mean of a score spreads over unchanged nights.
 
-    `within` and `between` are the variances inside sessions and of their means, `session` the images of a session
-    (weighted by size), `skewness` that of a session's mean as far as it is believed, `degrees` of freedom.
+    `within` and `between` are the variances inside sessions and of their means, `among` that of the means of whatever
+    a slice may be (a session, a camera, a class), `session` the images of a session (weighted by size), `skewness` that
+    of a session's mean as far as it is believed, `degrees` of freedom.
     """
 
     within: float
     between: float
+    among: float
     session: float
     skewness: float
     degrees: float
 
     @classmethod
-    def of(cls, score: Floats, group: NDArray[np.int64], *, spread: bool) -> Law:
-        """From a score (n,) and the number of each image's session (n,); a location, or a spread."""
+    def of(cls, score: Floats, groupings: Sequence[NDArray[np.int64]], *, spread: bool) -> Law:
+        """From a score (n,) and numbers of groups (n,): of each image's session first, then of what else it may be
+        sliced by; a location, or a spread.
+        """
+        law = cls._of(score, groupings[0], spread=spread)
+        others = [cls._of(score, group, spread=spread).between for group in groupings[1:]]
+        return replace(law, among=max([law.between, *others]))
+
+    @classmethod
+    def _of(cls, score: Floats, group: NDArray[np.int64], *, spread: bool) -> Law:
         sizes = np.bincount(group).astype(np.float64)
         sums = np.bincount(group, weights=score)[sizes > 0]
         sizes = sizes[sizes > 0]
@@ -67,7 +78,7 @@ class Law:
         else:
             believed = np.sign(skewness) * max(0.0, abs(skewness) - _DISBELIEF * float(np.sqrt(6 / g)))
         degrees = float((sizes**2).sum() ** 2 / (sizes**4).sum()) - 1
-        return cls(within, between, session, float(believed), degrees)
+        return cls(within, between, between, session, float(believed), degrees)
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,7 @@ class Laws:
 
     within: Floats
     between: Floats
+    among: Floats
     session: Floats
     skewness: Floats
     degrees: Floats
@@ -84,9 +96,9 @@ class Laws:
     @classmethod
     def of(cls, laws: list[Law], n: list[int]) -> Laws:
         """Stacked."""
-        table = np.array([(one.within, one.between, one.session, one.skewness, one.degrees) for one in laws])
-        within, between, session, skewness, degrees = table.reshape(-1, 5).T
-        return cls(within, between, session, skewness, degrees, np.array(n, np.float64))
+        told = [(one.within, one.between, one.among, one.session, one.skewness, one.degrees) for one in laws]
+        within, between, among, session, skewness, degrees = np.array(told).reshape(-1, 6).T
+        return cls(within, between, among, session, skewness, degrees, np.array(n, np.float64))
 
     def of_night(self, n: Floats, *, one_session: bool) -> Floats:
         """Variance of the mean of n (…, k) images: of as many sessions as they make, or all of one session."""
@@ -95,7 +107,7 @@ class Laws:
             return np.asarray(self.within / np.maximum(n, 1) + self.between * share)
         # Who knows no sessions does not know how much they differ.
         assumed = np.where(self.session < TOGETHER, ASSUMED_ALIKE * self.within, 0.0)
-        return np.asarray(self.within / np.maximum(n, 1) + np.maximum(self.between, assumed))
+        return np.asarray(self.within / np.maximum(n, 1) + np.maximum(self.among, assumed))
 
     def of_reference(self) -> Floats:
         """Variance of the reference's own mean (k,): its error, which all nights share."""

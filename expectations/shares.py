@@ -7,6 +7,7 @@ showed is unlikely, not impossible.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,18 +29,27 @@ _TINY: Final = 1e-300
 @dataclass(frozen=True)
 class Shares:
     """The categories (k,) of one metric: their share in the reference, how alike images of a session are in each (ρ),
-    images and sessions of the reference, and the images of a session (weighted by size).
+    and those of whatever a slice may be, images and sessions of the reference, images of a session (weighted by size).
     """
 
     share: tuple[float, ...]
     alike: tuple[float, ...]
+    alike_among: tuple[float, ...]
     n: int
     session: float
     groups: int
 
     @classmethod
-    def of(cls, codes: NDArray[np.int64], group: NDArray[np.int64], categories: int) -> Shares:
-        """From the category of each image (n,) and the number of its session (n,)."""
+    def of(cls, codes: NDArray[np.int64], groupings: Sequence[NDArray[np.int64]], categories: int) -> Shares:
+        """From the category of each image (n,) and numbers of groups (n,): of its session first, then of what else it
+        may be sliced by.
+        """
+        shares = cls._of(codes, groupings[0], categories)
+        others = [cls._of(codes, group, categories).alike for group in groupings[1:]]
+        return replace(shares, alike_among=tuple(np.max([shares.alike, *others], axis=0).tolist()))
+
+    @classmethod
+    def _of(cls, codes: NDArray[np.int64], group: NDArray[np.int64], categories: int) -> Shares:
         sizes = np.bincount(group).astype(np.float64)
         n, g = len(codes), int((sizes > 0).sum())
         session = float((sizes**2).sum() / n)
@@ -54,11 +64,11 @@ class Shares:
             effect = min(max(1.0, variance / max(p * (1 - p), 1e-12)), session)
             share.append(found / n)
             alike.append((effect - 1) / (session - 1) if session > 1 else 0.0)
-        return cls(tuple(share), tuple(alike), n, session, g)
+        return cls(tuple(share), tuple(alike), tuple(alike), n, session, g)
 
     def effect(self, n: Floats, *, one_session: bool) -> Floats:
         """Design effect (…, k) of a night of n (…, 1) images: how many of them count as one."""
-        alike = np.asarray(self.alike)
+        alike = np.asarray(self.alike_among if one_session else self.alike)
         if one_session and self.session < TOGETHER:
             alike = np.maximum(alike, ASSUMED_ALIKE)
         together = n if one_session else np.minimum(n, self.session)
@@ -66,8 +76,10 @@ class Shares:
 
     def some(self, categories: NDArray[np.int64]) -> Shares:
         """Of these categories."""
-        share, alike = (tuple(np.asarray(one)[categories].tolist()) for one in (self.share, self.alike))
-        return replace(self, share=share, alike=alike)
+        share, alike, among = (
+            tuple(np.asarray(one)[categories].tolist()) for one in (self.share, self.alike, self.alike_among)
+        )
+        return replace(self, share=share, alike=alike, alike_among=among)
 
     def tail(self, counts: Floats, total: Floats, *, one_session: bool = False) -> Floats:
         """Two-sided p of each category (…, k), of which a night of `total` (…, 1) images has `counts` (…, k)."""

@@ -1,8 +1,8 @@
 """Whether one sub-folder or one camera differs where the night as a whole does not: sketches of slices, and the worst.
 
-A slice may be a single session, and single sessions differ from training on every unchanged night: it is held against
-how much sessions differ (between-session variance), not against how much images do. Memory is that of a bounded number
-of sketches, the largest slices'; the rest is counted, not compared.
+A slice may be a single session, one camera or one class, and each of these differs from training on every unchanged
+night: it is held against how much sessions, cameras and classes differ in training, not against how much images do.
+Memory is that of a bounded number of sketches, the largest slices'; the rest is counted, not compared.
 """
 
 from __future__ import annotations
@@ -205,7 +205,8 @@ def _finding(reference: DriftReference, one: Slice, m: int, frame: pd.DataFrame,
     moved = frame[(frame["slice"] == one.name) & frame["verdict"].isin(["alarm", "warn"])]
     row = moved[(moved["family"] == metric.family) & (moved["metric"] == metric.name)].iloc[0]
     kind, _, name = one.name.partition("=")
-    more = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
+    others = len(moved) - 1
+    more = f" (and {others} other measure{'s' if others > 1 else ''})" if others else ""
     what = metric_in_words(metric.family, metric.name)
     direction = f" from {row['reference_value']:.3g} to {row['night_value']:.3g}" if metric.numeric else ""
     shown = ", ".join(path for _, path in one.images)

@@ -177,7 +177,7 @@ class TestLaws:
         rng = np.random.default_rng(seed)
         session = np.repeat(np.arange(sessions), images)
         score = np.sqrt(rho) * rng.normal(size=sessions)[session] + np.sqrt(1 - rho) * rng.normal(size=len(session))
-        law = Law.of(score, session, spread=False)
+        law = Law.of(score, [session], spread=False)
         told = Laws.of([law], [len(score)]).of_reference()[0]
         # Of means of equal sessions, the textbook's estimate.
         means = score.reshape(sessions, images).mean(axis=1)
@@ -186,7 +186,7 @@ class TestLaws:
 
     @pytest.mark.parametrize("skewness", [0.0, 0.3, 1.5])
     def test_a_skewed_tail_is_heavier_on_its_own_side_only(self, skewness: float) -> None:
-        laws = Laws.of([Law(1.0, 0.0, 1.0, skewness, 1e6)], [10**9])
+        laws = Laws.of([Law(1.0, 0.0, 0.0, 1.0, skewness, 1e6)], [10**9])
         n = np.array([25.0])
         right, left = (float(laws.tail(np.array([sign * 0.8]), n)[0]) for sign in (1, -1))
         normal = 2 * 3.1671e-5
@@ -201,14 +201,14 @@ class TestLaws:
         from scipy.stats import betabinom
 
         # The reference that has this beta law: Jeffreys' prior is half an image more on each side.
-        shares = Shares(((a - 0.5) / (a + b - 1),), (0.0,), round(a + b - 1), 1.0, round(a + b - 1))
+        shares = Shares(((a - 0.5) / (a + b - 1),), (0.0,), (0.0,), round(a + b - 1), 1.0, round(a + b - 1))
         told = float(shares.tail(np.array([[k]], np.float64), np.array([[n]], np.float64))[0, 0])
         one_sided = betabinom.sf(k - 1, n, a, b) if k / n > a / (a + b) else betabinom.cdf(k, n, a, b)
         assert told == pytest.approx(min(1, 2 * one_sided), rel=0.35 if one_sided > 0.05 else 0.01)
 
     def test_images_of_one_session_count_as_one(self) -> None:
         session = np.repeat(np.arange(50), 10)
-        together = Shares.of((session == 3).astype(np.int64), session, 2)
+        together = Shares.of((session == 3).astype(np.int64), [session], 2)
         assert float(together.effect(np.array([[100.0]]), one_session=False)[0, 1]) == pytest.approx(10, rel=0.1)
 
 

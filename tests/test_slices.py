@@ -137,6 +137,29 @@ def test_folders_of_unchanged_nights_are_no_alarms(rho: float) -> None:
         assert "alarm" not in set(found.rows["verdict"])
 
 
+def test_a_camera_or_a_class_that_training_knows_to_be_otherwise_is_no_drift() -> None:
+    def by_two(rows: pd.DataFrame) -> pd.DataFrame:
+        """Half the images are of a camera that makes them wider, and half of a class that is brighter."""
+        wide, bright = np.arange(len(rows)) % 2, np.arange(len(rows)) // 2 % 2
+        return rows.assign(
+            width=np.where(wide, 1024.0, 640.0),
+            luminance_mean=rows["luminance_mean"] + 3 * bright,
+            camera=np.where(wide, "Wide", "Narrow"),
+            label=np.where(bright, "snow", "coal"),
+            path=[f"{'snow' if one else 'coal'}/{k}.jpg" for k, one in enumerate(bright)],
+            content_id=[f"{k:064x}" for k in range(len(rows))],
+        )
+
+    rows, session = rows_of_sessions(1, 150, images=12, rho=0.1)
+    known = learn_reference(by_two(rows), session < 60, session, CLASSES)
+    tonight = by_two(night(9, sessions=24, images=12, rho=0.1))
+    found = slice_drift(known, Slices.of(tonight, known), len(tonight))
+    assert found.compared == 4
+    assert set(found.rows["verdict"]) == {"ok"}
+    unsharp = tonight.assign(sharpness=tonight["sharpness"] - EFFECT * (tonight["camera"] == "Wide"))
+    assert slice_drift(known, Slices.of(unsharp, known), len(unsharp)).worst == "camera=Wide"
+
+
 def test_who_knows_no_sessions_is_only_warned_of_a_folder(images_alone: DriftReference) -> None:
     rows = with_one_bad(night(9, rho=0.0))
     found = slice_drift(images_alone, Slices.of(rows, images_alone), len(rows))
