@@ -52,7 +52,7 @@ def read(
 
     Args:
         results: The results folder.
-        dataset: predictions, files, quarantine or drift.
+        dataset: predictions, files, quarantine, drift or estimates.
         bundle: Only this bundle's rows.
         night: Only this night's rows.
         since: Only this night and later ones.
@@ -60,7 +60,7 @@ def read(
         columns: Only these columns.
 
     Raises:
-        WrongUse: the folder holds no results, or the dataset is not one of the four.
+        WrongUse: the folder holds no results, or the dataset is not one of the five.
 
     """
     return _read(

@@ -119,6 +119,22 @@ DRIFT: Final = pa.schema(
     metadata=_VERSION,
 )
 
+ESTIMATES: Final = pa.schema(
+    [
+        pa.field("quantity", pa.string(), nullable=False),  # accuracy, class_share, harm
+        pa.field("name", pa.string(), nullable=False),  # of the class, of the image property; accuracy: the method
+        pa.field("value", pa.float64()),  # null: refused
+        pa.field("low", pa.float64()),
+        pa.field("high", pa.float64()),
+        pa.field("reference", pa.float64()),  # validation accuracy; share of the class in held-out images; 0
+        pa.field("backtest_error", pa.float64()),  # accuracy only
+        pa.field("shift", pa.float64()),  # harm only: in training standard deviations
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("refused", pa.string()),  # why there is no value
+    ],
+    metadata=_VERSION,
+)
+
 # The profile of a bundle: one row a training or validation image.
 PROFILE: Final = pa.schema(
     [
@@ -134,7 +150,13 @@ PROFILE: Final = pa.schema(
     metadata=_VERSION,
 )
 
-DATASETS: Final = {"predictions": PREDICTIONS, "files": FILES, "quarantine": QUARANTINE, "drift": DRIFT}
+DATASETS: Final = {
+    "predictions": PREDICTIONS,
+    "files": FILES,
+    "quarantine": QUARANTINE,
+    "drift": DRIFT,
+    "estimates": ESTIMATES,
+}
 
 
 def metric_in_words(family: str, metric: str) -> str:

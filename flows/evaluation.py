@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from darkroom.errors import WrongUse
-from darkroom.schemas import DRIFT
-from darkroom.summary import Counts, ExpectationResult
+from darkroom.schemas import DRIFT, ESTIMATES
+from darkroom.summary import AccuracyEstimate, Counts, ExpectationResult
 from expectations.drift import night_drift
 from expectations.knowledge import Knowledge
+from expectations.signs import Signs
 from expectations.sketch import Sketch
 from expectations.validation import RowOutcome, TeamSuite, finish_rows, run_night
 from expectations.verdict import Judgement, NightEvidence, judge_night
@@ -23,20 +24,33 @@ from expectations.verdict import Judgement, NightEvidence, judge_night
 
 @dataclass(frozen=True)
 class RowEvidence:
-    """What the evaluation needs of some rows: a sketch for drift, and how often each row expectation failed."""
+    """What the evaluation needs of some rows: a sketch for drift, how often each row expectation failed, and the signs
+    of accuracy.
+    """
 
     sketch: Sketch
     outcome: RowOutcome
+    signs: Signs
+
+    @classmethod
+    def from_rows(cls, rows: pd.DataFrame, outcome: RowOutcome, knowledge: Knowledge) -> RowEvidence:
+        """Of rows of the predictions schema."""
+        return cls(knowledge.drift.sketch(rows), outcome, knowledge.signs_of(rows))
 
     def merge(self, other: RowEvidence) -> RowEvidence:
         """Of both sets of rows."""
-        return RowEvidence(self.sketch.merge(other.sketch), self.outcome.merge(other.outcome))
+        return RowEvidence(
+            self.sketch.merge(other.sketch), self.outcome.merge(other.outcome), self.signs.merge(other.signs)
+        )
 
     def to_bytes(self) -> bytes:
         """Kept beside the shard's part in staging."""
         file = io.BytesIO()
         tallies = json.dumps(self.outcome.to_json()).encode()
-        np.savez(file, sketch=np.frombuffer(self.sketch.to_bytes(), np.uint8), tallies=np.frombuffer(tallies, np.uint8))
+        sketch, counted, signs = (
+            np.frombuffer(part, np.uint8) for part in (self.sketch.to_bytes(), tallies, self.signs.to_bytes())
+        )
+        np.savez(file, sketch=sketch, tallies=counted, signs=signs)
         return file.getvalue()
 
     @classmethod
@@ -44,12 +58,13 @@ class RowEvidence:
         """The other way."""
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             tallies = json.loads(stored["tallies"].tobytes())
-            return cls(Sketch.from_bytes(stored["sketch"].tobytes()), RowOutcome.from_json(tallies))
+            sketch, signs = (stored[name].tobytes() for name in ("sketch", "signs"))
+            return cls(Sketch.from_bytes(sketch), RowOutcome.from_json(tallies), Signs.from_bytes(signs))
 
     @classmethod
     def of(cls, parts: Iterable[RowEvidence], knowledge: Knowledge) -> RowEvidence:
         """Of all shards; memory is that of one."""
-        whole = cls(knowledge.drift.empty_sketch(), RowOutcome())
+        whole = cls(knowledge.drift.empty_sketch(), RowOutcome(), knowledge.no_signs())
         for part in parts:
             whole = whole.merge(part)
         return whole
@@ -74,6 +89,7 @@ class Evaluated:
     expectations: tuple[ExpectationResult, ...]
     drift: pd.DataFrame
     sketch: Sketch
+    estimate: AccuracyEstimate
 
 
 def evaluate(rows: RowEvidence, facts: NightFacts, knowledge: Knowledge, teams: Sequence[TeamSuite]) -> Evaluated:
@@ -97,7 +113,26 @@ def evaluate(rows: RowEvidence, facts: NightFacts, knowledge: Knowledge, teams: 
             inbox_missing=facts.inbox_missing,
         )
     )
-    return Evaluated(judgement, tuple(results), drift, rows.sketch)
+    return Evaluated(judgement, tuple(results), drift, rows.sketch, knowledge.estimate(rows.signs))
+
+
+def estimate_rows(estimate: AccuracyEstimate) -> pd.DataFrame:
+    """The estimate as rows of darkroom.schemas.ESTIMATES."""
+    accuracy = {
+        "quantity": "accuracy",
+        "name": estimate.method,
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "reference": estimate.validation,
+        "backtest_error": estimate.backtest_error,
+        "refused": estimate.refused,
+    }
+    shares = [{"quantity": "class_share", **one.model_dump()} for one in estimate.class_mix]
+    harm = [{"quantity": "harm", "reference": 0.0, **one.model_dump(exclude={"kinds"})} for one in estimate.harm]
+    rows = pd.DataFrame([accuracy, *shares, *harm], columns=ESTIMATES.names).assign(n=estimate.rows)
+    numbers = ["value", "low", "high", "reference", "backtest_error", "shift"]
+    return rows.astype(dict.fromkeys(numbers, "float64"))
 
 
 def night_metrics(sketch: Sketch, facts: NightFacts, knowledge: Knowledge) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from darkroom.results import commits, history, learned_minimum, now
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.storage import storage_at
 from darkroom.summary import NightSummary
-from flows.evaluation import Evaluated, NightFacts, RowEvidence, evaluate, team_suites
+from flows.evaluation import Evaluated, NightFacts, RowEvidence, estimate_rows, evaluate, team_suites
 from flows.looking import Proof, look, prove, proved
 from flows.pictures import draw_night
 from tasks import held, publish
@@ -133,7 +133,7 @@ def look_at_shard(shard: int, run_id: str, results: Path, proof: Proof, run: Run
     refused = [
         Refusal(str(one.key), one.content_id, one.reason, one.detail, sizes[str(one.key)]) for one in looked.refused
     ]
-    evidence = RowEvidence(instruments.knowledge.drift.sketch(looked.rows), looked.outcome)
+    evidence = RowEvidence.from_rows(looked.rows, looked.outcome, instruments.knowledge)
     stage_part(staging, shard, looked.rows, refused, evidence.to_bytes())
     seconds = time.perf_counter() - started
     get_run_logger().info("%d images, %d refused, %.1f s", len(looked.rows), len(refused), seconds)
@@ -150,7 +150,7 @@ def evaluate_night(
     if settled.lost:
         # Another run has scored some of these since: what the shards left behind is of too many rows.
         parts = (
-            RowEvidence(knowledge.drift.sketch(rows), knowledge.outcome_of(rows, teams))
+            RowEvidence.from_rows(rows, knowledge.outcome_of(rows, teams), knowledge)
             for rows in (table.to_pandas() for table in publish.settled_rows(attempt))
         )
     else:
@@ -198,6 +198,7 @@ def draw_page(
         quarantine_reasons=settled.quarantine_reasons,
         findings=judgement.findings,
         expectations=evaluated.expectations,
+        estimate=evaluated.estimate,
         started_at=started.begun_at if started is not None else now(),
         finished_at=now(),
         parameters=_flat(run.model_dump(mode="json")),
@@ -219,10 +220,11 @@ def commit_night(
         for rows in publish.settled_quarantine(attempt):
             keep_copies(attempt.staging.storage, Path(from_text(attempt.inbox)), rows)
     if run.on_alarm == "hold" and summary.verdict is NightVerdict.ALARM:
-        held.hold(attempt, settled, summary, evaluated.drift)
+        held.hold(attempt, settled, summary, evaluated.drift, estimate_rows(evaluated.estimate))
         get_run_logger().warning("Kept back: darkroom release %s, or darkroom discard", attempt.id)
         return summary
-    return publish.commit(attempt, settled, summary, evaluated.drift).summary
+    rows = estimate_rows(evaluated.estimate)
+    return publish.commit(attempt, settled, summary, evaluated.drift, rows).summary
 
 
 @task(name="report", cache_policy=NO_CACHE)

@@ -91,7 +91,7 @@ def train(
     with work_folder(models, folder, recipe) as work:
         model = train_network(folder, recipe, work)
         knowledge = learn_what_is_normal(model, recipe.seed)
-        examined = examine_training(model, recipe, examination, folder, work)
+        examined = examine_training(model, knowledge, recipe, examination, folder, work)
         goldens = choose_goldens(model.profile, folder)
         card = write_card(name, model, examined, knowledge, goldens, recipe, folder)
         bundle = seal(models, name, model, examined, knowledge, goldens, card, promote)
@@ -121,13 +121,14 @@ def learn_what_is_normal(model: TrainedModel, seed: int) -> Knowledge:
 @task(name="examine the training", cache_policy=NO_CACHE)
 def examine_training(
     model: TrainedModel,
+    knowledge: Knowledge,
     recipe: TrainingRecipe,
     examination: ExaminationOptions,
     folder: Path,
     work: Work,
 ) -> Examined:
     """How well it does, whether its validation is honest, how robust it is, what its remedies are worth."""
-    examined = examine(model, recipe, examination, folder, work.folder, _told_to_the_log())
+    examined = examine(model, knowledge, recipe, examination, folder, work.folder, _told_to_the_log())
     log = get_run_logger()
     log.info(examined.splits.sentence)
     log.info(examined.audit.sentence())

@@ -30,6 +30,7 @@ def night_artifact(page: NightPage) -> str:
         f"{summary.suspect:,} suspect.",
         _accounts(page),
         _findings(summary.findings) or view.no_finding_sentence(summary),
+        in_markdown(summary.estimate.sentence) if summary.estimate is not None and summary.counts.scored else "",
     ]
     classes, _ = view.class_shares(page, 8)
     if classes or lines:
