@@ -1,17 +1,20 @@
-"""The public functions: `darkroom.predict` and `darkroom.read`."""
+"""The public functions: `darkroom.predict`, `darkroom.read` and `darkroom.evaluate`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
 from darkroom.errors import WrongUse
 from darkroom.results import Dataset
 from darkroom.results import read as _read
+
+if TYPE_CHECKING:
+    from flows.evaluation_words import Evaluation
 
 
 def predict(bundle: str | Path, files: Iterable[str | Path], *, processes: int | None = None) -> pd.DataFrame:
@@ -72,6 +75,27 @@ def read(
         until=_date(until, "until"),
         columns=columns,
     )
+
+
+def evaluate(bundle: str | Path, results: str | Path, labels: str | Path | None = None) -> Evaluation:
+    """Join labels that arrived after scoring to what was scored, and record them; a Prefect flow.
+
+    Args:
+        bundle: Folder of a bundle, or models/NAME for the version in use.
+        results: The results folder.
+        labels: CSV or Parquet with the columns label, and path or content_id. None: those that are recorded already.
+
+    Returns:
+        Accuracy by night with its interval beside the night's estimate, calibration, confusion, and every label that no
+        image was found for.
+
+    Raises:
+        WrongUse: the file cannot be read, or names a class that the model does not know.
+
+    """
+    from flows.evaluate import evaluate as evaluate_flow
+
+    return evaluate_flow(bundle=Path(bundle), results=Path(results), labels=None if labels is None else Path(labels))
 
 
 def _date(value: str | date | None, name: str) -> date | None:

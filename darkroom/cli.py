@@ -402,6 +402,63 @@ def score(
 
 @app.command()
 @_says
+def evaluate(
+    labels: Annotated[
+        Path | None, typer.Argument(help="CSV or Parquet with label, and path or content_id. Empty: those recorded.")
+    ] = None,
+    *,
+    bundle: Annotated[Path, typer.Option(help="A bundle, or models/NAME for the version in use.")],
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+) -> int:
+    """Join labels that arrived later to what was scored: accuracy, calibration, confusion, beside the estimate."""
+    from darkroom.orchestrator import api
+
+    with api(), _progress(as_json):
+        from flows.evaluate import evaluate as evaluate_flow
+
+        told = evaluate_flow(bundle=bundle, results=results, labels=labels)
+    if as_json:
+        _print_json(told.model_dump(mode="json"))
+    else:
+        typer.echo(told.as_text())
+    return 0
+
+
+@app.command()
+@_says
+def suspects(
+    bundle: Annotated[Path, typer.Option(help="A bundle, or models/NAME for the version in use.")],
+    results: Results = Path("results"),
+    night: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Empty: the newest.")] = None,
+    count: Annotated[int, typer.Option(min=4, help="Rows to choose.")] = 60,
+    by_lot: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of them that is drawn by lot.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Of the lot.")] = 0,
+    out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("suspects.csv"),
+    as_json: AsJson = False,
+) -> int:
+    """Export the rows most worth a label as CSV: fill in `label`, and bring the file to `darkroom evaluate`."""
+    from flows.suspects import suspects as choose
+    from tasks.bundle import find_bundle, open_bundle
+
+    chosen = choose(
+        results,
+        open_bundle(find_bundle(bundle)).id,
+        out,
+        night=night.date() if night else None,
+        count=count,
+        by_lot=by_lot,
+        seed=seed,
+    )
+    if as_json:
+        _print_json(json.loads(chosen.to_json(orient="records")))
+    else:
+        typer.echo(f"{len(chosen)} rows in {out}. Fill in `label`, then: darkroom evaluate {out}")
+    return 0
+
+
+@app.command()
+@_says
 def held(results: Results = Path("results"), as_json: AsJson = False) -> int:
     """List the runs that an alarm keeps back."""
     from tasks.held import held as runs_held

@@ -135,6 +135,22 @@ ESTIMATES: Final = pa.schema(
     metadata=_VERSION,
 )
 
+# Labels that came after scoring: an append-only record beside the datasets, in no commit.
+LABELS: Final = pa.schema(
+    [
+        pa.field("content_id", pa.string()),  # null: no scored image has this path (yet)
+        pa.field("path", pa.string()),
+        pa.field("night", pa.date32()),  # as the file of labels states it; null: it does not
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("labelled_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("stratum", pa.string()),  # of `darkroom suspects`; null: nobody knows how the image was chosen
+        pa.field("stratum_rows", pa.int64()),
+        pa.field("received_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ],
+    metadata=_VERSION,
+)
+
 # The profile of a bundle: one row a training or validation image.
 PROFILE: Final = pa.schema(
     [

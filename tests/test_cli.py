@@ -18,6 +18,8 @@ COMMANDS = (
     "adopt",
     "audit",
     "diagnose",
+    "evaluate",
+    "suspects",
     "explain",
     "verify",
     "score",

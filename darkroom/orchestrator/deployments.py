@@ -77,6 +77,12 @@ DEPLOYMENTS = (
         parameters={"bundle": "models/model"},
     ),
     Deployment(
+        name="evaluate",
+        entrypoint="flows.evaluate.evaluate",
+        description="Join labels that arrived later to what was scored: accuracy beside what was estimated.",
+        parameters={"bundle": "models/model", "results": "results"},
+    ),
+    Deployment(
         name="explain",
         entrypoint="flows.explain.explain",
         description="Say in one sentence why the prediction of one image may be wrong.",
