@@ -166,6 +166,13 @@ def test_shares_are_found_again_where_the_confusion_is_exact(shares: list[float]
     np.testing.assert_allclose(solved(rates, true @ rates), true, atol=1e-6)
 
 
+def test_a_mix_of_very_many_classes_is_not_solved() -> None:
+    names = tuple(f"class {number}" for number in range(201))
+    mix = ClassMix(names, tuple(tuple(int(a == b) for b in range(201)) for a in range(201)))
+    assert mix.shares(np.ones(201, np.int64)) == ()
+    assert mix.moved(np.arange(201)) == 1.0
+
+
 def test_a_smooth_function_is_sure_near_its_points_and_unsure_far_from_them() -> None:
     x = np.linspace(0, 1, 12)[:, None]
     smooth = Smooth(x, np.sin(3 * x[:, 0]), np.full(12, 1e-4))

@@ -1,4 +1,4 @@
-"""The deployments `train`, `score`, `verify`, `explain`: what `darkroom serve` registers; prefect.yaml says it, too."""
+"""The deployments `train`, `score`, `evaluate`, …: what `darkroom serve` registers; prefect.yaml says it, too."""
 
 from __future__ import annotations
 
