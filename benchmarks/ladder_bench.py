@@ -33,7 +33,7 @@ from tasks.presets import preset
 from tasks.training.ladder import properties_of
 
 TRAINED, LADDER, NIGHT = 430, 300, 300
-SPLITS = int(os.environ.get("DARKROOM_BENCHMARK_SPLITS", "12"))
+SPLITS = int(os.environ.get("DARKROOM_BENCHMARK_SPLITS", "8"))
 SEED = 7
 _DENSE = 256
 

@@ -30,8 +30,8 @@ class ClassMix:
         """Share of each class with its 90 % interval, from the predicted classes (k,) of a night.
 
         Lipton et al.: predicted shares = confusionᵀ × shares, as long as images of a class look as they did. Solved
-        with shares that are ≥ 0 and sum to 1; the interval is from draws of the confusion and of the night. Nothing with
-        more than 200 classes.
+        with shares that are ≥ 0 and sum to 1; the interval is from draws of the confusion and of the night. Nothing
+        with more than 200 classes.
         """
         if len(self.classes) > _MOST_CLASSES:
             return ()
@@ -52,8 +52,8 @@ class ClassMix:
         return value, float((drawn_shares * np.diagonal(drawn_rates, axis1=1, axis2=2)).sum(axis=1).std())
 
     def moved(self, predicted: NDArray[np.integer[Any]]) -> float:
-        """P of the predicted classes on a night with the known mix: a chi-square test of two samples; 1 where the mix is
-        not solved.
+        """P of the predicted classes on a night with the known mix: a chi-square test of two samples; 1 where the mix
+        is not solved.
         """
         if len(self.classes) > _MOST_CLASSES:
             return 1.0

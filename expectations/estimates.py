@@ -30,9 +30,9 @@ LEVEL: Final = 0.92
 _WIDEST: Final = 0.3
 # New classes: more images are far from training than under any corruption that moves the properties as little.
 _MOVED_FACTOR: Final = 1.25
-_MOVED_ROOM: Final = 0.1
+_MOVED_ROOM: Final = 0.02
 _FAR_ROOM: Final = 0.04
-_FAR_ERRORS: Final = 3.0
+_FAR_ERRORS: Final = 2.5
 # Another class mix: unlikely by chance, on a night on which nothing else moved.
 _MIX_P: Final = 1e-3
 _STILL: Final = 0.35
