@@ -15,7 +15,7 @@ SHARPNESS, LUMINANCE = PROPERTIES.index("sharpness"), PROPERTIES.index("luminanc
 # What moves with sharpness: a corruption moves more than one property, and a new class none.
 DETAIL = tuple(PROPERTIES.index(name) for name in ("edge_density", "noise", "entropy"))
 # By how many standard deviations a step of each kind moves sharpness and brightness.
-MOVES = {"blur": (-0.8, 0), "smear": (-0.7, 0), "dark": (0.1, -1.8), "grain": (0.8, 0), "haze": (-0.4, 0.6), "": (0, 0)}
+MOVES = {"blur": (-0.8, 0), "smear": (-0.7, 0), "dark": (0.1, -1.8), "grain": (0.8, 0), "haze": (-0.6, 0.9), "": (0, 0)}
 
 
 def outputs(
