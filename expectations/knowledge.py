@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -49,8 +49,9 @@ class Knowledge:
 
     def signs_of(self, rows: pd.DataFrame) -> Signs:
         """What rows of the predictions schema say of the accuracy, for the estimator."""
-        classes = len(self.drift.classes)
-        return self.no_signs() if self.estimator is None else self.estimator.reading.rows(rows, classes)
+        if self.estimator is None:
+            return replace(self.no_signs(), rows=len(rows))
+        return self.estimator.reading.rows(rows, len(self.drift.classes))
 
     def no_signs(self) -> Signs:
         """Of no rows."""

@@ -117,7 +117,9 @@ def evaluate(rows: RowEvidence, facts: NightFacts, knowledge: Knowledge, teams: 
 
 
 def estimate_rows(estimate: AccuracyEstimate) -> pd.DataFrame:
-    """The estimate as rows of darkroom.schemas.ESTIMATES."""
+    """The estimate as rows of darkroom.schemas.ESTIMATES; none of a night without images."""
+    if not estimate.rows:
+        return pd.DataFrame(columns=ESTIMATES.names)
     accuracy = {
         "quantity": "accuracy",
         "name": estimate.method,

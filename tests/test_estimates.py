@@ -194,6 +194,7 @@ def test_a_smooth_function_is_sure_near_its_points_and_unsure_far_from_them() ->
 )
 def test_an_estimate_is_one_sentence_and_rows_of_the_schema(estimate: AccuracyEstimate, told: str) -> None:
     assert told in estimate.sentence
+    assert estimate_rows(estimate.model_copy(update={"rows": 0})).empty
     rows = estimate_rows(estimate)
     assert list(rows.columns) == ESTIMATES.names
     assert rows["refused"].tolist() == [estimate.refused]
