@@ -14,7 +14,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from darkroom.labels import newest, record_labels, recorded_labels
-from darkroom.results import commits, now, read
+from darkroom.results import Commit, commits, now, read
 from expectations.accuracy import calibration_error
 from expectations.class_mix import confusion_of
 from expectations.labelling import realised, reliability
@@ -83,9 +83,9 @@ def weigh(
     rows = rows[rows["label"].isin(classes)]
     right = (rows["label"] == rows["predicted_class"]).to_numpy()
     scored = predictions.groupby("night").size()
+    done = commits(results, bundle)
     nights = [
-        _night(night, rows[rows["night"] == night], int(scored[night]), bundle, results)
-        for night in sorted(set(rows["night"]))
+        _night(night, rows[rows["night"] == night], int(scored[night]), done) for night in sorted(set(rows["night"]))
     ]
     given = 0 if stated is None else len(stated.rows)
     return Evaluation(
@@ -115,10 +115,10 @@ def find_images(rows: pd.DataFrame, files: pd.DataFrame) -> Joined:
     """The content of each label that has none: by its path, whole or without the folders before it. `files` are all
     paths ever seen. A path that was another content on another night needs the night, or the content id.
     """
-    contents: dict[str, dict[str, date]] = defaultdict(dict)
+    contents: dict[str, dict[str, set[date]]] = defaultdict(lambda: defaultdict(set))
     seen = files[files["content_id"].notna()]
     for path, content, night in zip(seen["path"], seen["content_id"], seen["night"], strict=True):
-        contents[path][content] = night.date()
+        contents[path][content].add(night.date())
     bases = defaultdict(set)
     for path in contents:
         bases[path.rpartition("/")[2]].add(path)
@@ -133,7 +133,7 @@ def find_images(rows: pd.DataFrame, files: pd.DataFrame) -> Joined:
                 unknown.append(content)
             continue
         there = contents.get(_known_path(str(path), contents, bases) or "", {})
-        fitting = [one for one, when in there.items() if pd.isna(night) or when == night]
+        fitting = [one for one, when in there.items() if pd.isna(night) or night in when]
         found.append(fitting[0] if len(fitting) == 1 else None)
         if not fitting:
             unknown.append(str(path))
@@ -145,7 +145,7 @@ def find_images(rows: pd.DataFrame, files: pd.DataFrame) -> Joined:
     return Joined(filled, tuple(unknown), tuple(ambiguous))
 
 
-def _known_path(path: str, contents: dict[str, dict[str, date]], bases: dict[str, set[str]]) -> str | None:
+def _known_path(path: str, contents: dict[str, dict[str, set[date]]], bases: dict[str, set[str]]) -> str | None:
     parts = path.replace("\\", "/").split("/") if path not in contents else [path]
     for start in range(len(parts)):
         tail = "/".join(parts[start:])
@@ -168,10 +168,10 @@ def _not_there(rows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     return fresh
 
 
-def _night(night: pd.Timestamp, rows: pd.DataFrame, scored: int, bundle: str, results: Path) -> NightRecord:
+def _night(night: pd.Timestamp, rows: pd.DataFrame, scored: int, done: list[Commit]) -> NightRecord:
     right = (rows["label"] == rows["predicted_class"]).to_numpy()
     found = realised(right, rows["stratum"], rows["stratum_rows"], scored)
-    of_night = [one.summary for one in commits(results, bundle) if one.night == night.date() and one.counts.scored]
+    of_night = [one.summary for one in done if one.night == night.date() and one.counts.scored]
     largest = max(of_night, key=lambda one: one.counts.scored, default=None)
     return NightRecord(
         night=night.date(),

@@ -88,6 +88,7 @@ def seen(*rows: tuple[str, str, str]) -> pd.DataFrame:
 
 FILES = seen(
     ("cam-1/a.jpg", "A1", "2026-03-01"),
+    ("cam-1/a.jpg", "A1", "2026-03-03"),
     ("cam-1/a.jpg", "A2", "2026-03-02"),
     ("cam-2/b.jpg", "B", "2026-03-02"),
     ("copy/b-copy.jpg", "B", "2026-03-02"),
@@ -102,11 +103,22 @@ FILES = seen(
         (r"D:\inbox\cam-2\b.jpg", None, "B"),
         ("b-copy.jpg", None, "B"),
         ("cam-1/a.jpg", date(2026, 3, 2), "A2"),
+        ("cam-1/a.jpg", date(2026, 3, 1), "A1"),
         ("cam-1/a.jpg", None, None),
         ("cam-3/b.jpg", None, None),
         ("nowhere.jpg", None, None),
     ],
-    ids=["whole", "absolute", "windows", "base name of a copy", "night", "ambiguous", "other folder", "unknown"],
+    ids=[
+        "whole",
+        "absolute",
+        "windows",
+        "base name of a copy",
+        "night",
+        "first of two nights",
+        "ambiguous",
+        "other folder",
+        "unknown",
+    ],
 )
 def test_a_path_finds_its_content_or_is_listed(path: str, night: date | None, content: str | None) -> None:
     joined = find_images(stated(path=[path], night=[night]), FILES)
