@@ -33,6 +33,8 @@ from tasks.presets import preset
 from tasks.training.ladder import properties_of
 
 TRAINED, LADDER, NIGHT = 430, 300, 300
+MIXED = 150  # images of a night with another class mix
+SHORTER = 200  # the default of a training
 SPLITS = int(os.environ.get("DARKROOM_BENCHMARK_SPLITS", "8"))
 SEED = 7
 _DENSE = 256
@@ -227,7 +229,7 @@ def benches() -> tuple[Bench, ...]:
     for number in range(SPLITS):
         model = model_of(dense=bool(number % 2))
         order = np.random.default_rng([SEED, number]).permutation(len(everything.labels))
-        found.append(bench(model, np.sort(order[:LADDER]), np.sort(order[LADDER:])))
+        found.append(bench(model, order[:LADDER], np.sort(order[LADDER:])))
     return tuple(found)
 
 

@@ -116,15 +116,18 @@ class Estimator:
         return bool(as_they_were and self.mix.moved(night.predicted) <= _MIX_P)
 
     def _of_the_mix(self, night: Signs) -> tuple[float, float]:
-        """Accuracy and half of its interval where only the mix differs: the mean of what recall by class and what the
-        fall of confidence say; how far they are apart counts as error.
+        """Accuracy and half of its interval where only the mix differs: what recall by class and what the fall of
+        confidence say, each by its precision; how far they are apart counts as error.
         """
         by_class, sd = self.mix.accuracy(night.predicted)
         points = Points(np.asarray(self.signs), np.asarray(self.accuracy), self.images)
         by_confidence = float(estimated("difference", points, night.means[None])[0][0])
-        value = (by_class + by_confidence) / 2
+        variances = np.array([sd**2, float(chance(self.accuracy[0], self.images))])
+        weights = 1 / np.maximum(variances, 1e-6)
+        value = float(np.average([by_class, by_confidence], weights=weights))
         apart = (by_class - by_confidence) / 2
-        return value, _NORMAL * float(np.sqrt(sd**2 + apart**2 + chance(value, night.rows)))
+        variance = 1 / weights.sum() + apart**2 + float(chance(value, night.rows))
+        return value, _NORMAL * float(np.sqrt(variance))
 
     def to_json(self) -> str:
         """For the bundle."""
