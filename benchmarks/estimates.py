@@ -147,9 +147,9 @@ def new_class() -> Mapping[str, Measured]:
 
 ROWS: Mapping[str, Row] = {
     "left_out": left_out,
-    "shorter_ladder": shorter_ladder,
     "clean": clean,
     "new_class": new_class,
+    "shorter_ladder": shorter_ladder,
 }
 
 

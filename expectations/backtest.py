@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from expectations.signs import ABOVE_THRESHOLD, CONFIDENCE
 from expectations.smoothing import Smooth
 
-_HALVES: Final = 6
+_HALVES: Final = 8
 _LEAST_VARIANCE: Final = 0.05  # of right or wrong, p(1 − p): no accuracy is known for certain
 # By what is known of an estimate beforehand: where two err alike, the first is taken.
 METHODS: Final = ("ladder", "threshold", "difference", "confidence")
