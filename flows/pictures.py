@@ -2,49 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from darkroom.names import from_text
 from darkroom.reasons import Verdict
 from darkroom.schemas import PREDICTIONS, QUARANTINE
 from darkroom.summary import NightSummary
 from expectations.drift import DriftReference
-from expectations.sketch import Sketch
+from expectations.outliers import NearestNeighbours, normalised
+from expectations.sketch import OTHER, Sketch
 from flows.evaluation import Evaluated
 from flows.looking import Instruments
 from tasks import publish
 from tasks.preprocessing import Preprocessing
-from tasks.report.night_page import Histogram, NightPage
+from tasks.report.night_page import Histogram, Mix, NearPhoto, NightPage
+from tasks.report.past import MOST_NIGHTS, Series, drift_of, past_nights, series_of, with_tonight
 from tasks.staging import Run
+from tasks.thumbnails import THUMBNAILS, read_thumbnails
 from tasks.workers import Arrived, DecodePool, Job, Wanted
 
 SUSPECT, TYPICAL, QUARANTINED = 24, 12, 60
+NEAREST = 3
 _SIDE = 144
+# From the page of a run (reports/<night>/<bundle>/<run>/index.html) to that over all nights.
+_INDEX = "../../../index.html"
+_DIGITS = 12  # of a digest, for people
 
 
 def draw_night(
-    attempt: Run, summary: NightSummary, evaluated: Evaluated, instruments: Instruments, *, thumbnails: bool
+    attempt: Run,
+    summary: NightSummary,
+    evaluated: Evaluated,
+    instruments: Instruments,
+    *,
+    thumbnails: bool,
+    inbox: str | None = None,
 ) -> NightPage:
-    """The page of a settled night."""
+    """The page of a settled night; the nights before are those of `inbox`, as commits name it, or of all."""
     predictions = pick(publish.settled_rows(attempt))
     quarantine = pa.concat_tables([QUARANTINE.empty_table(), *publish.settled_quarantine(attempt)]).to_pandas()
-    inbox = Path(from_text(attempt.inbox))
-    pictured = pd.concat([frame[["path", "content_id"]] for frame in (predictions, quarantine.head(QUARANTINED))])
+    folder = Path(from_text(attempt.inbox))
+    pictures = Pictures()
+    if thumbnails:
+        pictured = pd.concat([frame[["path", "content_id"]] for frame in (predictions, quarantine.head(QUARANTINED))])
+        pictures = pictures_of(pictured, folder, instruments, set(predictions["content_id"]))
+    reference = instruments.knowledge.drift
+    before = past_nights(attempt.staging.storage, attempt.bundle, inbox, before=attempt.night)[-MOST_NIGHTS:]
+    rows = with_tonight(drift_of(attempt.staging.storage, before[1 - MOST_NIGHTS :]), evaluated.drift, attempt.night)
     return NightPage(
         summary=summary,
         drift=evaluated.drift,
         predictions=predictions,
         quarantine=quarantine,
-        thumbnails=thumbnails_of(pictured, inbox, instruments.bundle.preprocessing) if thumbnails else {},
-        histograms=histograms(evaluated.sketch, instruments.knowledge.drift),
+        thumbnails=pictures.thumbnails,
+        histograms=histograms(evaluated.sketch, reference),
+        mixes=mixes(evaluated.sketch, reference),
         training_classes=instruments.bundle.class_counts(),
+        past=with_spread(series_of(rows, "properties"), reference),
+        recent=tuple(reversed(before)),
+        near=pictures.near,
+        sealed=sealed(instruments),
+        index=_INDEX,
     )
+
+
+def sealed(instruments: Instruments) -> dict[str, str]:
+    """What the bundle is, and that its goldens held before anything was scored."""
+    manifest, proof = instruments.bundle.manifest, instruments.proof
+    model = instruments.bundle.model_path.name
+    return {
+        "bundle": manifest.id,
+        "sealed": manifest.created_at.isoformat(sep=" ", timespec="seconds"),
+        model: f"sha256 {manifest.digests[model][:_DIGITS]} …",
+        "preprocessing": f"sha256 {manifest.preprocessing_digest[:_DIGITS]} …",
+        "classes": f"sha256 {manifest.classes_digest[:_DIGITS]} …, {len(manifest.classes)} in order",
+        "files": f"{len(manifest.digests)}, every digest as sealed",
+        "goldens": f"{proof.goldens} replayed; probabilities differ by at most {proof.max_probability_difference:.1e}",
+        "engine": proof.engine,
+    }
+
+
+def mixes(sketch: Sketch, reference: DriftReference) -> dict[str, Mix]:
+    """Every categorical property, tonight beside training; what training never showed is the last one, if it came."""
+    found = {}
+    for row, known in enumerate(reference.metrics):
+        metric = known.metric
+        if metric.family == "properties" and not metric.numeric:
+            training = np.asarray(known.counts)[: metric.bins]
+            found[metric.name] = Mix((*metric.categories, OTHER), sketch.counts[row, : metric.bins], training)
+    return found
+
+
+def with_spread(past: Mapping[str, Series], reference: DriftReference) -> dict[str, Series]:
+    """The series of numeric properties with a standard deviation of training, which gives each its scale."""
+    spreads = {
+        known.metric.name: known.unit
+        for known in reference.metrics
+        if known.metric.family == "properties" and known.metric.numeric
+    }
+    return {name: series._replace(spread=spreads.get(name)) for name, series in past.items()}
 
 
 def histograms(sketch: Sketch, reference: DriftReference) -> dict[str, Histogram]:
@@ -72,22 +136,70 @@ def pick(shards: Iterable[pa.Table]) -> pd.DataFrame:
     return sample
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Content id → JPEG, of training photos too; and the training photos nearest to each of the night's."""
+
+    thumbnails: Mapping[str, bytes] = field(default_factory=dict)
+    near: Mapping[str, tuple[NearPhoto, ...]] = field(default_factory=dict)
+
+
+def pictures_of(rows: pd.DataFrame, inbox: Path, instruments: Instruments, scored: Set[str]) -> Pictures:
+    """Small pictures of the rows whose file is still there; beside those that are `scored` (content ids) the training
+    photos that the model sees as nearest.
+
+    A few dozen images go through the network once more: the results keep 32 components of an embedding, and what is
+    near is defined on all of them.
+    """
+    arrived = _decoded(rows, inbox, instruments.bundle.preprocessing, tensor=True)
+    thumbnails = {str(one.key): one.thumbnail for one in arrived if one.thumbnail is not None}
+    tensors = {str(one.key): one.tensor for one in arrived if one.key in scored and one.tensor is not None}
+    near = nearest_photos_of(tensors, instruments)
+    ids = sorted({photo.content_id for photos in near.values() for photo in photos})
+    if ids and instruments.bundle.has(THUMBNAILS):
+        thumbnails |= read_thumbnails(instruments.bundle.read_bytes(THUMBNAILS), ids)
+    return Pictures(thumbnails, near)
+
+
 def thumbnails_of(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing) -> dict[str, bytes]:
-    """Content id → JPEG, for the rows whose file is still there; decoded where it can be killed, like any image."""
+    """Content id → JPEG, for the rows whose file is still there."""
+    arrived = _decoded(rows, inbox, preprocessing, tensor=False)
+    return {str(one.key): one.thumbnail for one in arrived if one.thumbnail is not None}
+
+
+def nearest_photos_of(
+    tensors: Mapping[str, NDArray[np.float32]], instruments: Instruments
+) -> dict[str, tuple[NearPhoto, ...]]:
+    """Content id → training photos by the embedding, the nearest first, as `darkroom explain` finds them."""
+    if not tensors:
+        return {}
+    profile = instruments.bundle.profile()
+    train = (profile["split"] == "train").to_numpy()
+    bank = normalised(instruments.bundle.embeddings()[train]).astype(np.float16)
+    positions, distances = NearestNeighbours(bank, np.zeros(0)).nearest(
+        instruments.engine.run(np.stack(list(tensors.values()))).embedding, NEAREST
+    )
+    ids, paths, labels = (profile.loc[train, name].tolist() for name in ("content_id", "path", "label"))
+    return {
+        content: tuple(
+            NearPhoto(ids[place], paths[place], labels[place], float(distance))
+            for place, distance in zip(row, far, strict=True)
+        )
+        for content, row, far in zip(tensors, positions.tolist(), distances.tolist(), strict=True)
+    }
+
+
+def _decoded(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing, *, tensor: bool) -> list[Arrived]:
+    """Decoded where it can be killed, like any image; keys are content ids."""
     jobs = [
         Job(key=content, path=inbox / from_text(path), content_id=content)
         for path, content in zip(rows["path"], rows["content_id"], strict=True)
         if content is not None
     ]
     if not jobs:
-        return {}
-    wanted = Wanted(tensor=False, properties=False, thumbnail=_SIDE)
-    with DecodePool(preprocessing, wanted) as pool:
-        return {
-            str(one.key): one.thumbnail
-            for one in pool.run(jobs)
-            if isinstance(one, Arrived) and one.thumbnail is not None
-        }
+        return []
+    with DecodePool(preprocessing, Wanted(tensor=tensor, properties=False, thumbnail=_SIDE)) as pool:
+        return [one for one in pool.run(jobs) if isinstance(one, Arrived)]
 
 
 def _best(kept: pa.Table | None, rows: pa.Table, most: int, order: list[tuple[str, str]]) -> pa.Table:

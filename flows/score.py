@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from darkroom.errors import InboxMissing
+from darkroom.errors import InboxMissing, StorageError
 from darkroom.names import from_text
 from darkroom.night import folder_of_night, folder_of_nights, is_a_folder_a_night, night_of
 from darkroom.reasons import NightVerdict
@@ -30,6 +30,7 @@ from tasks.ledger import open_ledger
 from tasks.machine import libraries
 from tasks.quarantine import Refusal, keep_copies
 from tasks.report.artifact import night_artifact
+from tasks.report.index_page import write_index
 from tasks.report.night_page import NightPage
 from tasks.report.page import write_page
 from tasks.runs import abandon, begin_run
@@ -75,9 +76,9 @@ def score(
         look_at_shard.map(shards, unmapped(attempt.id), unmapped(results), unmapped(proof), unmapped(run)).result()
         settled = publish.settle(attempt)
         evaluated = evaluate_night(attempt, inbox, settled, proof, intake, run)
-        page = draw_page(attempt, settled, evaluated, proof, results, run)
+        page = draw_page(attempt, inbox, settled, evaluated, proof, results, run)
         summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
-    return report_night(page, summary)
+    return report_night(page, summary, results)
 
 
 @task(name="prove the bundle", cache_policy=NO_CACHE)
@@ -174,7 +175,7 @@ def evaluate_night(
 
 @task(name="draw the page", cache_policy=NO_CACHE)
 def draw_page(
-    attempt: Run, settled: Arranged, evaluated: Evaluated, proof: Proof, results: Path, run: RunOptions
+    attempt: Run, inbox: str, settled: Arranged, evaluated: Evaluated, proof: Proof, results: Path, run: RunOptions
 ) -> NightPage:
     """The night's page, before the commit: a run that dies between the two draws it again."""
     judgement = evaluated.judgement
@@ -204,7 +205,14 @@ def draw_page(
         versions=libraries(),
         report=next(one for one in reversed(earlier) if one) if nothing_new else str(folder / "index.html"),
     )
-    page = draw_night(attempt, summary, evaluated, proved(Path(proof.path)), thumbnails=run.thumbnails)
+    page = draw_night(
+        attempt,
+        summary,
+        evaluated,
+        proved(Path(proof.path)),
+        thumbnails=run.thumbnails,
+        inbox=None if is_a_folder_a_night(inbox) else attempt.inbox,
+    )
     if not nothing_new:
         write_page(folder, page)
     return page
@@ -226,8 +234,12 @@ def commit_night(
 
 
 @task(name="report", cache_policy=NO_CACHE)
-def report_night(page: NightPage, summary: NightSummary) -> NightSummary:
-    """The night in the Prefect UI."""
+def report_night(page: NightPage, summary: NightSummary, results: Path) -> NightSummary:
+    """The night among all nights, and in the Prefect UI."""
+    try:
+        write_index(results)
+    except StorageError as error:  # what was scored is committed, and the next run writes the page anew
+        get_run_logger().warning("The page over all nights could not be written: %s", error)
     create_markdown_artifact(
         night_artifact(page), key=f"night-{summary.night}", description=f"{summary.verdict}: {summary.headline}"
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from darkroom.reasons import NightVerdict, Reason, Suspicion
 from darkroom.schemas import CATEGORICAL_PROPERTIES, metric_in_words
 from darkroom.summary import Counts, ExpectationResult, NightSummary
+from tasks.report.further import LabelledShown
 from tasks.report.night_page import Histogram, NightPage
 
 Row = Mapping[Hashable, object]
@@ -169,6 +170,28 @@ def drift_sentence(lines: Sequence[DriftLine]) -> str:
     return sentence
 
 
+def label_sentence(labelled: LabelledShown, summary: NightSummary) -> str:
+    """How many images have a label, and how many of them were right."""
+    images, right = labelled.images, labelled.right
+    if not images:
+        return "No image of this night has a label."
+    told = f"{images:,} of {summary.counts.scored:,} images have a label; {right:,} of them were predicted so: "
+    told += share(right / images)
+    if labelled.low is not None and labelled.high is not None:
+        told += f" ({share(labelled.low)} to {share(labelled.high)})"
+    return f"{told}."
+
+
+def matrix(labelled: LabelledShown, most: int) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Label → (images, share of the label's images) of each prediction; nothing where there are more than `most`."""
+    if len(labelled.classes) > most:
+        return []
+    return [
+        (name, [(int(count), float(count / max(1, row.sum()))) for count in row])
+        for name, row in zip(labelled.classes, labelled.counts, strict=True)
+    ]
+
+
 def named(names: Sequence[str], most: int = _NAMED) -> str:
     """`a, b, c and 4 more`."""
     if len(names) > most:
@@ -280,7 +303,7 @@ def _drift_line(row: Row) -> DriftLine:
         metric=metric,
         verdict=str(row["verdict"]),
         statistic_name=str(row["statistic_name"]),
-        unit="V" if family == "predicted_classes" or metric in CATEGORICAL_PROPERTIES else "sd",
+        unit=_unit(family, metric, str(row["statistic_name"])),
         effect=as_float(row["effect"]),
         p=as_float(row["p_value"]),
         p_corrected=as_float(row["p_corrected"]),
@@ -290,6 +313,12 @@ def _drift_line(row: Row) -> DriftLine:
         n=int(as_float(row["n"]) or 0),
         n_reference=int(as_float(row["n_reference"]) or 0),
     )
+
+
+def _unit(family: str, metric: str, statistic_name: str) -> str:
+    if family == "predicted_classes" or metric in CATEGORICAL_PROPERTIES:
+        return "V"
+    return "of the spread" if statistic_name == "spread" else "sd"
 
 
 def _suspicion(reason: str, row: Row) -> str:
