@@ -14,6 +14,8 @@ from tasks.report.untrusted import in_markdown
 _PICTURES: Final = 6
 _ROOM_FOR_PICTURES: Final = 150_000  # characters of data: URIs; the server keeps every artifact in its database
 _MOST_FINDINGS: Final = 8
+_NIGHTS: Final = 7
+_LONGEST: Final = 600  # characters of one sentence
 
 
 def night_artifact(page: NightPage) -> str:
@@ -26,9 +28,12 @@ def night_artifact(page: NightPage) -> str:
     parts = [
         f"## {summary.verdict.upper()}: {view.VERDICT_WORDS[summary.verdict]}",
         f"**{in_markdown(summary.headline)}**",
+        _cause(page),
         f"Night of {summary.night}, bundle {in_markdown(summary.bundle_id)}. {summary.trusted:,} trusted, "
         f"{summary.suspect:,} suspect.",
         _accounts(page),
+        in_markdown(page.estimate.sentence, _LONGEST) if page.estimate is not None else "",
+        in_markdown(view.label_sentence(page.labelled, summary)) if page.labelled is not None else "",
         _findings(summary.findings) or view.no_finding_sentence(summary),
     ]
     classes, _ = view.class_shares(page, 8)
@@ -38,10 +43,32 @@ def night_artifact(page: NightPage) -> str:
             f"![{told}]({data_uri('image/png', night_chart(classes, lines))})",
             in_markdown(view.drift_sentence(lines)),
         ]
-    parts.append(_pictures(page))
+    parts += [_pictures(page), _recent(page)]
     if summary.report is not None:
         parts.append(f"The whole night: {in_markdown(summary.report, 1000)}")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _cause(page: NightPage) -> str:
+    """The likeliest cause, and what to do about it."""
+    if not page.causes:
+        return ""
+    first = page.causes[0]
+    told = f"{in_markdown(first.name)}: {in_markdown(first.sentence, _LONGEST)}"
+    return f"{told} What to do: {in_markdown(first.todo, _LONGEST)}" if first.todo else told
+
+
+def _recent(page: NightPage) -> str:
+    """The nights before, the newest first."""
+    nights = page.recent[:_NIGHTS]
+    if not nights:
+        return ""
+    rows = [
+        f"| {one.night} | {in_markdown(one.verdict)} | {one.scored:,} | {one.suspect:,} | {one.quarantined:,} |"
+        for one in nights
+    ]
+    head = ["| night | verdict | images | suspect | set aside |", "| --- | --- | ---: | ---: | ---: |"]
+    return "\n".join(["Nights before:", "", *head, *rows])
 
 
 def _accounts(page: NightPage) -> str:
