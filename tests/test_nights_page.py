@@ -162,7 +162,7 @@ def test_the_index_names_the_last_night_first(forty: Path) -> None:
 
 def test_the_calendar_has_each_night_on_its_weekday(forty: Path) -> None:
     html = index_html(forty)
-    calendar = html[html.index('class="calendar"') : html.index("<h3>Trend</h3>")]
+    calendar = html[html.index('class="calendar"') : html.index(">Trend</h3>")]
     for row in re.findall(r'<tr><th scope="row">(\w+)</th>(.*?)</tr>', calendar, re.DOTALL):
         for found in re.findall(r'"hidden">(\d{4}-\d\d-\d\d) ', row[1]):
             assert f"{date.fromisoformat(found):%a}" == row[0]

@@ -30,7 +30,7 @@ from tasks.report.page import LARGEST_PAGE, page_html, write_page
 from tasks.report.past import PastNight, Series
 from tasks.report.terminal import print_night, print_predictions
 from tasks.report.untrusted import in_markdown, visible
-from tasks.report.view import class_shares, drift_lines, drift_sentence
+from tasks.report.view import class_shares, drift_lines, drift_sentence, effect
 from tests.shown import HOSTILE, Outline, assert_harmless, assert_stays_text, jpeg, kinds_of_tokens
 
 
@@ -345,7 +345,7 @@ def test_what_is_known_of_a_night_has_its_section_and_what_is_not_has_none() -> 
     for said in (
         "80% sure", "What to do a said thing", "83%", "on validation 90%",
         "122 of 1,234 images have a label; 110 of them were predicted so: 90% (84% to 93%).",
-        "From a said thing", "−1.20 sd", "an alarm from 730 on", "nearest in training: a said thing, a said thing",
+        "From a said thing", "−1.20 sd", "an alarm from 730 on", "nearest in training: a said thing ×2",
         "sharpness over 3 nights: 4 to 9.5, the last 4, training 10; alarm on 5 May; warn on 4 May.",
     ):  # fmt: skip
         assert said in every.text, said
@@ -436,6 +436,26 @@ def test_the_artifact_names_cause_estimate_and_the_nights_before() -> None:
     artifact = night_artifact(full_night("a said thing"))
     for said in ("What to do: a said thing", "| 2026-05-04 | warn | 90 | 4 | 2 |", "have a label"):
         assert said in artifact
+
+
+def test_an_effect_has_the_direction_in_which_the_mean_went() -> None:
+    rows = drift(
+        {"metric": "down", "effect": 1.5, "reference_value": 10.0, "night_value": 4.0},
+        {"metric": "up", "effect": 1.5, "reference_value": 10.0, "night_value": 14.0},
+        {"metric": "wider", "effect": 0.4, "statistic_name": "spread", "night_value": 4.0},
+        {"metric": "format", "effect": 0.4, "reference_value": None, "night_value": None},
+    )
+    shown = {line.metric: effect(line) for line in drift_lines(rows)}
+    assert shown == {"down": "−1.50 sd", "up": "+1.50 sd", "wider": "0.40 of the spread", "format": "0.40 V"}
+
+
+def test_dots_and_bands_of_one_table_are_on_one_scale() -> None:
+    rows = drift(
+        {"metric": "far", "effect": 4.0, "night_value": 20.0, "smallest_detectable_effect": 3.0, "verdict": "alarm"},
+        {"metric": "near", "effect": 2.0, "night_value": 20.0, "smallest_detectable_effect": 1.0, "verdict": "warn"},
+    )
+    html = page_html(night(drift=rows))
+    assert re.findall(r"--e:([\d.]+)%;--d:([\d.]+)%", html) == [("46.0", "69.0"), ("23.0", "23.0")]
 
 
 def test_two_pages_of_one_night_are_the_same_bytes() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -43,7 +43,7 @@ class Week:
 
 @dataclass(frozen=True)
 class Trend:
-    """One measure over the nights: its line, and the last value in words."""
+    """One measure over the nights: its line, and the last value and the range in words."""
 
     name: str
     last: str
@@ -172,17 +172,19 @@ def _trends(nights: Sequence[PastNight], drift: pd.DataFrame) -> tuple[Trend, ..
         ("images scored", counted(nights, [one.scored for one in nights]), number),
         ("suspect", counted(nights, [one.share_suspect for one in nights]), share),
         ("quarantined", counted(nights, [one.share_quarantined for one in nights]), share),
-        ("largest shift of a property, sd", counted(nights, largest), number),
+        ("largest shift, sd", counted(nights, largest), number),
     )
     return tuple(
-        Trend(name, said(_finite(series)), line_svg(series, line_sentence(name, series), from_zero=True))
+        Trend(name, _last_and_range(series, said), line_svg(series, line_sentence(name, series), from_zero=True))
         for name, series, said in measures
     )
 
 
-def _finite(series: Series) -> float | None:
+def _last_and_range(series: Series, said: Callable[[float | None], str]) -> str:
+    known = series.values[np.isfinite(series.values)].tolist()
     last = float(series.values[-1])
-    return last if np.isfinite(last) else None
+    told = said(last if np.isfinite(last) else None)
+    return f"{told} ({said(min(known))} to {said(max(known))})" if len(known) > 1 else told
 
 
 def _largest_effects(nights: Sequence[PastNight], drift: pd.DataFrame) -> list[float]:

@@ -14,6 +14,8 @@ from tasks.report.view import DriftLine, effect, histogram_sentence, number
 # A line needs two nights.
 _FEWEST_NIGHTS: Final = 2
 _MOST_NAMES: Final = 4
+# Cramér's V of a mix that nobody would call different.
+_SMALL_V: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ def _multiple(page: NightPage, name: str, line: DriftLine | None) -> Multiple:
     if series is not None and len(series.nights) >= _FEWEST_NIGHTS:
         what = words if name in page.histograms else f"difference of {words} from training"
         made |= {
-            "line": line_svg(series, line_sentence(what, series), from_zero=name not in page.histograms),
+            "line": line_svg(
+                series, line_sentence(what, series), from_zero=name not in page.histograms, at_least=_SMALL_V
+            ),
             "first": short(series.nights[0]),
             "last": short(series.nights[-1]),
         }

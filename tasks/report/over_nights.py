@@ -21,14 +21,15 @@ _MARKS: Final = {"alarm": ALARM, "warn": WARN}
 _MARGIN: Final = 0.16
 
 
-def line_svg(series: Series, said: str, *, from_zero: bool = False) -> str:
+def line_svg(series: Series, said: str, *, from_zero: bool = False, at_least: float = 0.0) -> str:
     """The nights of a series from left to right, by date, as an `<svg>` element: trusted markup.
 
     Band: a standard deviation of training around its mean; rule: that mean, or zero with `from_zero`; the last night
-    and those with an alarm or a warning are dots. A night without a value breaks the line.
+    and those with an alarm or a warning are dots. A night without a value breaks the line. `at_least` is a height
+    that is always in sight, so that chance does not look like a mountain.
     """
     with defaults():
-        return inline_svg(_draw_line(new_figure(2.4, 0.5), series, from_zero=from_zero), said)
+        return inline_svg(_draw_line(new_figure(2.4, 0.5), series, from_zero=from_zero, at_least=at_least), said)
 
 
 def sum_svg(nights: Sequence[date], sums: Sequence[float], limit: float, said: str) -> str:
@@ -60,10 +61,10 @@ def short(night: date) -> str:
     return f"{night.day} {night:%b}"
 
 
-def _draw_line(figure: Figure, series: Series, *, from_zero: bool) -> Figure:
+def _draw_line(figure: Figure, series: Series, *, from_zero: bool, at_least: float = 0.0) -> Figure:
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     days = np.array([night.toordinal() for night in series.nights], np.float64)
-    low, high = _range(series, from_zero=from_zero)
+    low, high = _range(series, from_zero=from_zero, at_least=at_least)
     reference = 0.0 if from_zero else series.reference
     if reference is not None:
         if series.spread:
@@ -88,11 +89,11 @@ def _dot(axes: Axes, day: float, value: float, colour: str, size: float) -> None
     axes.plot([day, day], [value, value], color=colour, linewidth=size, solid_capstyle="round")
 
 
-def _range(series: Series, *, from_zero: bool) -> tuple[float, float]:
+def _range(series: Series, *, from_zero: bool, at_least: float) -> tuple[float, float]:
     """What is seen: every value, training, and never less than a standard deviation of it around its mean."""
     seen = series.values[np.isfinite(series.values)].tolist()
     if from_zero:
-        seen.append(0.0)
+        seen += [0.0, at_least]
     elif series.reference is not None:
         spread = series.spread or 0.0
         seen += [series.reference - spread, series.reference + spread]

@@ -106,6 +106,7 @@ def environment() -> Environment:
         "css_share": lambda value: f"{100 * value:.2f}%",
         "effect": view.effect,
         "shift": _shift_css,
+        "widest_shift": _widest_shift,
         "known_verdict": lambda verdict: verdict if verdict in _VERDICT_CLASSES else "empty",
         "severity_verdict": lambda severity: _SEVERITY_CLASSES[severity],
         "result_verdict": _result_class,
@@ -117,7 +118,7 @@ def environment() -> Environment:
 _LETTERS: Final = {"ok": "·", "warn": "w", "alarm": "A"}  # no verdict by its colour alone
 _VERDICT_CLASSES: Final = frozenset({*NightVerdict, "too_few"})
 _SEVERITY_CLASSES: Final = {Severity.CRITICAL: "alarm", Severity.WARNING: "warn", Severity.INFO: "empty"}
-_WIDEST_SHIFT: Final = 2.0  # effects beyond sit at the edge of their strip
+_NARROWEST_SHIFT: Final = 2.0
 
 
 def _words(page: NightPage) -> dict[str, Any]:
@@ -233,9 +234,15 @@ def _facts(values: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, "not set" if value is None else str(value)) for name, value in list(values.items())[:_MOST_FACTS]]
 
 
-def _shift_css(line: view.DriftLine) -> str:
+def _widest_shift(lines: Sequence[view.DriftLine]) -> float:
+    """What the strips of a table reach to: every dot and band of it has its place on one scale."""
+    widest = (max(abs(line.effect or 0.0), line.detectable or 0.0) for line in lines if line.unit == "sd")
+    return max(_NARROWEST_SHIFT, *widest, 0.0)
+
+
+def _shift_css(line: view.DriftLine, widest: float) -> str:
     """Where the dot and the band of chance sit, in percent of half the strip."""
-    scale = _WIDEST_SHIFT if line.unit == "sd" else 1.0
+    scale = widest if line.unit == "sd" else 1.0
     effect = max(-1.0, min(1.0, (line.effect or 0.0) / scale))
     band = min(1.0, (line.detectable or 0.0) / scale)
     return f"--e:{46 * effect:.1f}%;--d:{92 * band:.1f}%"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -45,6 +46,11 @@ class Frame:
     confidence: float | None = None
     picture: str | None = None  # data: URI
     near: tuple[NearFrame, ...] = ()
+
+    @property
+    def near_labels(self) -> list[tuple[str, int]]:
+        """(label, photos) of the nearest training photos, the commonest first."""
+        return Counter(photo.label for photo in self.near).most_common()
 
     @property
     def alt(self) -> str:

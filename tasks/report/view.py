@@ -259,7 +259,7 @@ def effect(line: DriftLine) -> str:
     """The effect with its sign and unit."""
     if line.effect is None:
         return "–"
-    shown = f"{line.effect:+.2f}".replace("-", "−")
+    shown = (f"{line.effect:+.2f}" if line.unit == "sd" else f"{line.effect:.2f}").replace("-", "−")
     return f"{'0.00' if shown.endswith('0.00') else shown} {line.unit}"
 
 
@@ -297,22 +297,31 @@ def duration(seconds: float) -> str:
 
 def _drift_line(row: Row) -> DriftLine:
     family, metric = str(row["family"]), str(row["metric"])
+    unit = _unit(family, metric, str(row["statistic_name"]))
+    before, tonight = as_float(row["reference_value"]), as_float(row["night_value"])
     return DriftLine(
         family=family,
         name=metric_in_words(family, metric),
         metric=metric,
         verdict=str(row["verdict"]),
         statistic_name=str(row["statistic_name"]),
-        unit=_unit(family, metric, str(row["statistic_name"])),
-        effect=as_float(row["effect"]),
+        unit=unit,
+        effect=_signed(as_float(row["effect"]), unit, before, tonight),
         p=as_float(row["p_value"]),
         p_corrected=as_float(row["p_corrected"]),
-        before=as_float(row["reference_value"]),
-        tonight=as_float(row["night_value"]),
+        before=before,
+        tonight=tonight,
         detectable=as_float(row["smallest_detectable_effect"]),
         n=int(as_float(row["n"]) or 0),
         n_reference=int(as_float(row["n_reference"]) or 0),
     )
+
+
+def _signed(effect: float | None, unit: str, before: float | None, tonight: float | None) -> float | None:
+    """The drift dataset says how large an effect is; which way it went, the means say."""
+    if effect is None or unit != "sd" or before is None or tonight is None or before == tonight:
+        return effect
+    return math.copysign(effect, tonight - before)
 
 
 def _unit(family: str, metric: str, statistic_name: str) -> str:
