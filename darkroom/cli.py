@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from darkroom import __version__
-from darkroom.errors import DarkroomError, GateClosed, WrongUse
+from darkroom.errors import DarkroomError, GateClosed, StorageError, WrongUse
 
 app = typer.Typer(
     name="darkroom",
@@ -392,9 +392,12 @@ def score(
     else:
         from rich.console import Console
 
+        from tasks.report.past import INDEX
         from tasks.report.terminal import print_night
 
-        print_night(Console(), summary, places={"results": results.absolute()})
+        print_night(
+            Console(), summary, places={"all nights": results.absolute() / INDEX, "results": results.absolute()}
+        )
         if summary.commit is None:
             typer.echo(f"Kept back. Look at the page, then: darkroom release {summary.run_id} --results {results}")
     return 1 if summary.verdict in (NightVerdict.ALARM, NightVerdict.EMPTY) else 0
@@ -428,6 +431,7 @@ def release(
     from tasks.held import release as commit_held
 
     summary = commit_held(results, run).summary
+    _renew_index(results)
     if as_json:
         _print_json(summary.model_dump(mode="json"))
     else:
@@ -446,6 +450,7 @@ def discard(
     from tasks.held import discard as remove_held
 
     remove_held(results, run)
+    _renew_index(results)
     if as_json:
         _print_json({"discarded": run})
     else:
@@ -546,6 +551,16 @@ def serve(
     else:
         bring_up(host, port)
     return 0
+
+
+def _renew_index(results: Path) -> None:
+    """What was done is done, whether the page over all nights can say so or not; the next run writes it anew."""
+    from tasks.report.index_page import write_index
+
+    try:
+        write_index(results)
+    except StorageError as error:
+        typer.echo(f"The page over all nights could not be written: {error}", err=True)
 
 
 def _validated(build: Callable[[], dict[str, Any]]) -> dict[str, Any]:

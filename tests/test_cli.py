@@ -136,7 +136,11 @@ def test_an_alarm_that_is_held_is_no_part_of_the_results_until_it_is_released(bu
     assert "darkroom release" in done.stdout
     (kept,) = json.loads(darkroom("held", *place, "--json").stdout)
     assert kept["verdict"] == "alarm"
+    all_nights = tmp_path / "results" / "reports" / "index.html"
+    assert f"run <bdi>{kept['run_id']}</bdi>" in all_nights.read_text(encoding="utf-8")
     released = darkroom("release", kept["run_id"], *place)
     assert released.returncode == 0
     assert len(package.read(tmp_path / "results")) == 40
+    assert "Kept back" not in all_nights.read_text(encoding="utf-8")
+    assert "1 night: 1 alarm." in all_nights.read_text(encoding="utf-8")
     assert json.loads(darkroom("held", *place, "--json").stdout) == []

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from darkroom.errors import StorageError
 from darkroom.reasons import NightVerdict
 from darkroom.storage import LocalStorage
-from tasks.report.index_page import INDEX, index_html, write_index
+from tasks.report.index_page import index_html, write_index
 from tasks.report.over_nights import line_sentence, line_svg, sum_svg
-from tasks.report.past import Series, drift_of, past_nights, series_of, with_tonight
+from tasks.report.past import INDEX, Series, drift_of, past_nights, series_of, with_tonight
 from tests import made_up
 from tests.nights import BUNDLE, commit_night, drift_row
 from tests.shown import HOSTILE, Outline, assert_harmless

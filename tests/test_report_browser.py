@@ -14,10 +14,10 @@ import pytest
 
 from darkroom.reasons import NightVerdict
 from darkroom.schemas import CATEGORICAL_PROPERTIES, NUMERIC_PROPERTIES
-from tasks.report.index_page import INDEX, write_index
+from tasks.report.index_page import write_index
 from tasks.report.night_page import Histogram, Mix, NightPage
 from tasks.report.page import write_page
-from tasks.report.past import Series, past_nights
+from tasks.report.past import INDEX, Series, past_nights
 from tests.nights import BUNDLE, commit_night
 from tests.shown import jpeg
 from tests.test_report import full_night, prediction, predictions

@@ -18,10 +18,9 @@ from darkroom.storage import Storage, storage_at
 from tasks.held import held
 from tasks.report.over_nights import line_sentence, line_svg, short
 from tasks.report.page import environment
-from tasks.report.past import REPORTS, PastNight, Series, counted, drift_of, page_address, page_key, past_nights
+from tasks.report.past import INDEX, PastNight, Series, counted, drift_of, page_address, page_key, past_nights
 from tasks.report.view import named, number, share
 
-INDEX: Final = f"{REPORTS}/index.html"
 _LOCK: Final = "reports-index"
 _PATIENCE_SECONDS: Final = 20.0
 _WEEKS: Final = 20

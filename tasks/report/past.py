@@ -19,6 +19,7 @@ from darkroom.results import Commit, Part, commits, read_part
 from darkroom.storage import Storage, storage_at
 
 REPORTS: Final = "reports"
+INDEX: Final = f"{REPORTS}/index.html"
 MOST_NIGHTS: Final = 30
 _GRAVEST: Final = ("too_few", "ok", "warn", "alarm")
 # A results folder may be older than the column `slice`; what is missing reads as null.
