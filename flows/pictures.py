@@ -17,24 +17,23 @@ from darkroom.reasons import Verdict
 from darkroom.schemas import PREDICTIONS, QUARANTINE
 from darkroom.summary import NightSummary
 from expectations.drift import DriftReference
-from expectations.outliers import NearestNeighbours, normalised
-from expectations.sketch import OTHER, Sketch
+from expectations.sketch import Sketch
 from flows.evaluation import Evaluated
 from flows.looking import Instruments
+from flows.nearest import nearest_photos_of
+from flows.shown_beside import mixes, property_history, sealed
 from tasks import publish
 from tasks.preprocessing import Preprocessing
-from tasks.report.night_page import Histogram, Mix, NearPhoto, NightPage
-from tasks.report.past import MOST_NIGHTS, Series, drift_of, past_nights, series_of, with_tonight
+from tasks.report.night_page import Histogram, NearPhoto, NightPage
+from tasks.report.past import MOST_NIGHTS, past_nights
 from tasks.staging import Run
 from tasks.thumbnails import THUMBNAILS, read_thumbnails
 from tasks.workers import Arrived, DecodePool, Job, Wanted
 
 SUSPECT, TYPICAL, QUARANTINED = 24, 12, 60
-NEAREST = 3
 _SIDE = 144
 # From the page of a run (reports/<night>/<bundle>/<run>/index.html) to that over all nights.
 _INDEX = "../../../index.html"
-_DIGITS = 12  # of a digest, for people
 
 
 def draw_night(
@@ -54,61 +53,22 @@ def draw_night(
     if thumbnails:
         pictured = pd.concat([frame[["path", "content_id"]] for frame in (predictions, quarantine.head(QUARANTINED))])
         pictures = pictures_of(pictured, folder, instruments, set(predictions["content_id"]))
-    reference = instruments.knowledge.drift
     before = past_nights(attempt.staging.storage, attempt.bundle, inbox, before=attempt.night)[-MOST_NIGHTS:]
-    rows = with_tonight(drift_of(attempt.staging.storage, before[1 - MOST_NIGHTS :]), evaluated.drift, attempt.night)
     return NightPage(
         summary=summary,
         drift=evaluated.drift,
         predictions=predictions,
         quarantine=quarantine,
         thumbnails=pictures.thumbnails,
-        histograms=histograms(evaluated.sketch, reference),
-        mixes=mixes(evaluated.sketch, reference),
+        histograms=histograms(evaluated.sketch, instruments.knowledge.drift),
+        mixes=mixes(evaluated.sketch, instruments),
         training_classes=instruments.bundle.class_counts(),
-        past=with_spread(series_of(rows, "properties"), reference),
+        past=property_history(attempt.staging.storage, before, evaluated.drift, attempt.night, instruments),
         recent=tuple(reversed(before)),
         near=pictures.near,
         sealed=sealed(instruments),
         index=_INDEX,
     )
-
-
-def sealed(instruments: Instruments) -> dict[str, str]:
-    """What the bundle is, and that its goldens held before anything was scored."""
-    manifest, proof = instruments.bundle.manifest, instruments.proof
-    model = instruments.bundle.model_path.name
-    return {
-        "bundle": manifest.id,
-        "sealed": manifest.created_at.isoformat(sep=" ", timespec="seconds"),
-        model: f"sha256 {manifest.digests[model][:_DIGITS]} …",
-        "preprocessing": f"sha256 {manifest.preprocessing_digest[:_DIGITS]} …",
-        "classes": f"sha256 {manifest.classes_digest[:_DIGITS]} …, {len(manifest.classes)} in order",
-        "files": f"{len(manifest.digests)}, every digest as sealed",
-        "goldens": f"{proof.goldens} replayed; probabilities differ by at most {proof.max_probability_difference:.1e}",
-        "engine": proof.engine,
-    }
-
-
-def mixes(sketch: Sketch, reference: DriftReference) -> dict[str, Mix]:
-    """Every categorical property, tonight beside training; what training never showed is the last one, if it came."""
-    found = {}
-    for row, known in enumerate(reference.metrics):
-        metric = known.metric
-        if metric.family == "properties" and not metric.numeric:
-            training = np.asarray(known.counts)[: metric.bins]
-            found[metric.name] = Mix((*metric.categories, OTHER), sketch.counts[row, : metric.bins], training)
-    return found
-
-
-def with_spread(past: Mapping[str, Series], reference: DriftReference) -> dict[str, Series]:
-    """The series of numeric properties with a standard deviation of training, which gives each its scale."""
-    spreads = {
-        known.metric.name: known.unit
-        for known in reference.metrics
-        if known.metric.family == "properties" and known.metric.numeric
-    }
-    return {name: series._replace(spread=spreads.get(name)) for name, series in past.items()}
 
 
 def histograms(sketch: Sketch, reference: DriftReference) -> dict[str, Histogram]:
@@ -159,6 +119,12 @@ def pictures_of(rows: pd.DataFrame, inbox: Path, instruments: Instruments, score
     if ids and instruments.bundle.has(THUMBNAILS):
         thumbnails |= read_thumbnails(instruments.bundle.read_bytes(THUMBNAILS), ids)
     return Pictures(thumbnails, near)
+
+
+def thumbnails_of(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing) -> dict[str, bytes]:
+    """Content id → JPEG, for the rows whose file is still there."""
+    arrived = _decoded(rows, inbox, preprocessing, tensor=False)
+    return {str(one.key): one.thumbnail for one in arrived if one.thumbnail is not None}
 
 
 def thumbnails_of(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from darkroom import demo_world
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.summary import NightSummary
 from flows.looking import proved
-from flows.pictures import nearest_photos_of
+from flows.nearest import nearest_photos_of
 from tasks.bundle import Bundle
 from tasks.preprocessing import prepare
 from tests.shown import Outline
