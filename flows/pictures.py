@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from darkroom.names import from_text
 from darkroom.reasons import Verdict
@@ -125,34 +124,6 @@ def thumbnails_of(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing)
     """Content id → JPEG, for the rows whose file is still there."""
     arrived = _decoded(rows, inbox, preprocessing, tensor=False)
     return {str(one.key): one.thumbnail for one in arrived if one.thumbnail is not None}
-
-
-def thumbnails_of(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing) -> dict[str, bytes]:
-    """Content id → JPEG, for the rows whose file is still there."""
-    arrived = _decoded(rows, inbox, preprocessing, tensor=False)
-    return {str(one.key): one.thumbnail for one in arrived if one.thumbnail is not None}
-
-
-def nearest_photos_of(
-    tensors: Mapping[str, NDArray[np.float32]], instruments: Instruments
-) -> dict[str, tuple[NearPhoto, ...]]:
-    """Content id → training photos by the embedding, the nearest first, as `darkroom explain` finds them."""
-    if not tensors:
-        return {}
-    profile = instruments.bundle.profile()
-    train = (profile["split"] == "train").to_numpy()
-    bank = normalised(instruments.bundle.embeddings()[train]).astype(np.float16)
-    positions, distances = NearestNeighbours(bank, np.zeros(0)).nearest(
-        instruments.engine.run(np.stack(list(tensors.values()))).embedding, NEAREST
-    )
-    ids, paths, labels = (profile.loc[train, name].tolist() for name in ("content_id", "path", "label"))
-    return {
-        content: tuple(
-            NearPhoto(ids[place], paths[place], labels[place], float(distance))
-            for place, distance in zip(row, far, strict=True)
-        )
-        for content, row, far in zip(tensors, positions.tolist(), distances.tolist(), strict=True)
-    }
 
 
 def _decoded(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing, *, tensor: bool) -> list[Arrived]:
