@@ -46,11 +46,11 @@ def draw_night(
 ) -> NightPage:
     """The page of a settled night; the nights before are those of `inbox`, as commits name it, or of all."""
     predictions = pick(publish.settled_rows(attempt))
-    quarantine = pa.concat_tables([QUARANTINE.empty_table(), *publish.settled_quarantine(attempt)]).to_pandas()
+    quarantine = pick_quarantined(publish.settled_quarantine(attempt))
     folder = Path(from_text(attempt.inbox))
     pictures = Pictures()
     if thumbnails:
-        pictured = pd.concat([frame[["path", "content_id"]] for frame in (predictions, quarantine.head(QUARANTINED))])
+        pictured = pd.concat([frame[["path", "content_id"]] for frame in (predictions, quarantine)])
         pictures = pictures_of(pictured, folder, instruments, set(predictions["content_id"]))
     before = past_nights(attempt.staging.storage, attempt.bundle, inbox, before=attempt.night)[-MOST_NIGHTS:]
     return NightPage(
@@ -92,6 +92,23 @@ def pick(shards: Iterable[pa.Table]) -> pd.DataFrame:
     if not kept:
         kept = [PREDICTIONS.empty_table()]
     sample: pd.DataFrame = pa.concat_tables(kept).select(PREDICTIONS.names).to_pandas()
+    return sample
+
+
+def pick_quarantined(parts: Iterable[pa.Table]) -> pd.DataFrame:
+    """Files that were set aside, about QUARANTINED in all, each reason with its fair part; memory is that of one part
+    and of so many rows a reason.
+    """
+    kept: dict[str, pa.Table] = {}
+    for rows in parts:
+        for reason in pc.unique(rows["reason"]).to_pylist():
+            both = [kept[reason]] if reason in kept else []
+            both.append(rows.filter(pc.equal(rows["reason"], reason)))
+            kept[reason] = pa.concat_tables(both).slice(0, QUARANTINED).combine_chunks()
+    each = max(1, QUARANTINED // max(1, len(kept)))
+    sample: pd.DataFrame = pa.concat_tables(
+        [QUARANTINE.empty_table(), *(table.slice(0, each) for table in kept.values())]
+    ).to_pandas()
     return sample
 
 

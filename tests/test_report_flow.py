@@ -7,13 +7,16 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from darkroom import demo_world
+from darkroom.schemas import QUARANTINE
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.summary import NightSummary
 from flows.looking import proved
 from flows.nearest import nearest_photos_of
+from flows.pictures import pick_quarantined
 from tasks.bundle import Bundle
 from tasks.preprocessing import prepare
 from tests.shown import Outline
@@ -88,6 +91,40 @@ def test_the_nearest_photos_are_the_nearest_of_all_and_not_of_a_sample(
     # The bank is kept in half precision.
     assert [one.distance for one in found] == pytest.approx(np.sort(far)[:3].tolist(), abs=2e-2)
     assert [one.distance for one in found] == sorted(one.distance for one in found)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "shown"),
+    [
+        pytest.param({"truncated": 5}, {"truncated": 5}, id="few"),
+        pytest.param({"truncated": 500}, {"truncated": 60}, id="many of one"),
+        pytest.param(
+            {"truncated": 500, "read_error": 2, "empty_file": 70},
+            {"truncated": 20, "read_error": 2, "empty_file": 20},
+            id="several",
+        ),
+        pytest.param({}, {}, id="none"),
+    ],
+)
+def test_of_many_quarantined_files_each_reason_shows_its_fair_part(
+    reasons: dict[str, int], shown: dict[str, int]
+) -> None:
+    rows = [reason for reason, count in reasons.items() for _ in range(count)]
+    parts = [
+        pa.table(
+            {
+                "path": [f"{k}.jpg" for k in range(start, min(start + 90, len(rows)))],
+                "content_id": [None] * len(rows[start : start + 90]),
+                "reason": rows[start : start + 90],
+                "retryable": [False] * len(rows[start : start + 90]),
+                "detail": [None] * len(rows[start : start + 90]),
+                "size": [1] * len(rows[start : start + 90]),
+            },
+            schema=QUARANTINE,
+        )
+        for start in range(0, len(rows), 90)
+    ]
+    assert pick_quarantined(parts)["reason"].value_counts().to_dict() == shown
 
 
 def test_the_page_says_which_bundle_by_digest(bundle: Bundle, two_nights: tuple[Path, list[NightSummary]]) -> None:
