@@ -446,7 +446,7 @@ def test_an_effect_has_the_direction_in_which_the_mean_went() -> None:
         {"metric": "format", "effect": 0.4, "reference_value": None, "night_value": None},
     )
     shown = {line.metric: effect(line) for line in drift_lines(rows)}
-    assert shown == {"down": "−1.50 sd", "up": "+1.50 sd", "wider": "0.40 of the spread", "format": "0.40 V"}
+    assert shown == {"down": "−1.50 sd", "up": "+1.50 sd", "wider": "spread by 40%", "format": "0.40 V"}
 
 
 def test_dots_and_bands_of_one_table_are_on_one_scale() -> None:

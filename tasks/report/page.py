@@ -236,13 +236,14 @@ def _facts(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _widest_shift(lines: Sequence[view.DriftLine]) -> float:
     """What the strips of a table reach to: every dot and band of it has its place on one scale."""
-    widest = (max(abs(line.effect or 0.0), line.detectable or 0.0) for line in lines if line.unit == "sd")
-    return max(_NARROWEST_SHIFT, *widest, 0.0)
+    effects = [abs(line.effect or 0.0) for line in lines if line.unit == "sd"]
+    bands = [line.detectable or 0.0 for line in lines if line.unit != "V"]
+    return max(_NARROWEST_SHIFT, *effects, *bands)
 
 
 def _shift_css(line: view.DriftLine, widest: float) -> str:
     """Where the dot and the band of chance sit, in percent of half the strip."""
-    scale = widest if line.unit == "sd" else 1.0
+    scale = 1.0 if line.unit == "V" else widest
     effect = max(-1.0, min(1.0, (line.effect or 0.0) / scale))
     band = min(1.0, (line.detectable or 0.0) / scale)
     return f"--e:{46 * effect:.1f}%;--d:{92 * band:.1f}%"

@@ -25,6 +25,8 @@ VERDICT_WORDS: Final[Mapping[NightVerdict, str]] = {
     NightVerdict.ALARM: "Look before you trust this night",
     NightVerdict.EMPTY: "Nothing was scored",
 }
+# A metric that is spread otherwise than in training: its effect is a relative change, the detectable one still in sd.
+SPREAD: Final = "spread"
 _GRAVEST_FIRST: Final = ("alarm", "warn", "ok", "too_few")
 _NAMED = 3  # names in a sentence, before "and 4 more"
 
@@ -259,6 +261,8 @@ def effect(line: DriftLine) -> str:
     """The effect with its sign and unit."""
     if line.effect is None:
         return "–"
+    if line.unit == SPREAD:
+        return f"{SPREAD} by {abs(line.effect):.0%}"
     shown = (f"{line.effect:+.2f}" if line.unit == "sd" else f"{line.effect:.2f}").replace("-", "−")
     return f"{'0.00' if shown.endswith('0.00') else shown} {line.unit}"
 
@@ -327,7 +331,7 @@ def _signed(effect: float | None, unit: str, before: float | None, tonight: floa
 def _unit(family: str, metric: str, statistic_name: str) -> str:
     if family == "predicted_classes" or metric in CATEGORICAL_PROPERTIES:
         return "V"
-    return "of the spread" if statistic_name == "spread" else "sd"
+    return SPREAD if statistic_name == SPREAD else "sd"
 
 
 def _suspicion(reason: str, row: Row) -> str:
