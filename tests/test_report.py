@@ -24,13 +24,14 @@ from darkroom.schemas import CATEGORICAL_PROPERTIES, DRIFT, NUMERIC_PROPERTIES, 
 from darkroom.summary import Counts, ExpectationResult, Finding, NightSummary, Severity
 from tasks.report.artifact import night_artifact
 from tasks.report.charts import histogram_svg, night_chart
+from tasks.report.drift_lines import drift_lines, drift_sentence, effect
 from tasks.report.further import AcrossShown, CauseShown, EstimateShown, LabelledShown, SliceShown
 from tasks.report.night_page import Histogram, Mix, NearPhoto, NightPage
 from tasks.report.page import LARGEST_PAGE, page_html, write_page
 from tasks.report.past import PastNight, Series
 from tasks.report.terminal import print_night, print_predictions
 from tasks.report.untrusted import in_markdown, visible
-from tasks.report.view import class_shares, drift_lines, drift_sentence, effect
+from tasks.report.view import class_shares
 from tests.shown import HOSTILE, Outline, assert_harmless, assert_stays_text, jpeg, kinds_of_tokens
 
 

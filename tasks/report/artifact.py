@@ -7,6 +7,7 @@ from typing import Final
 from darkroom.summary import Finding
 from tasks.report import view
 from tasks.report.charts import night_chart
+from tasks.report.drift_lines import drift_lines, drift_sentence
 from tasks.report.night_page import NightPage
 from tasks.report.thumbnails import Frame, contact_sheets, data_uri
 from tasks.report.untrusted import in_markdown
@@ -24,7 +25,7 @@ def night_artifact(page: NightPage) -> str:
     Names and details are escaped: Prefect's interface renders raw HTML inside Markdown.
     """
     summary = page.summary
-    lines = view.drift_lines(page.drift)
+    lines = drift_lines(page.drift)
     parts = [
         f"## {summary.verdict.upper()}: {view.VERDICT_WORDS[summary.verdict]}",
         f"**{in_markdown(summary.headline)}**",
@@ -38,10 +39,10 @@ def night_artifact(page: NightPage) -> str:
     ]
     classes, _ = view.class_shares(page, 8)
     if classes or lines:
-        told = in_markdown(f"Predicted classes beside training, and the largest shifts. {view.drift_sentence(lines)}")
+        told = in_markdown(f"Predicted classes beside training, and the largest shifts. {drift_sentence(lines)}")
         parts += [
             f"![{told}]({data_uri('image/png', night_chart(classes, lines))})",
-            in_markdown(view.drift_sentence(lines)),
+            in_markdown(drift_sentence(lines)),
         ]
     parts += [_pictures(page), _recent(page)]
     if summary.report is not None:

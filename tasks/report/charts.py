@@ -18,9 +18,10 @@ import numpy as np
 from markupsafe import escape
 from numpy.typing import NDArray
 
+from tasks.report.drift_lines import DriftLine
 from tasks.report.night_page import Histogram
 from tasks.report.untrusted import visible
-from tasks.report.view import ClassShare, DriftLine, share
+from tasks.report.view import ClassShare, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from tasks.report.charts import histogram_svg, shown_range
+from tasks.report.drift_lines import DriftLine, effect
 from tasks.report.night_page import Mix, NightPage
 from tasks.report.over_nights import line_sentence, line_svg, short
-from tasks.report.view import DriftLine, effect, histogram_sentence, number
+from tasks.report.view import histogram_sentence, number
 
 # A line needs two nights.
 _FEWEST_NIGHTS: Final = 2

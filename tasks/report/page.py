@@ -14,6 +14,7 @@ from darkroom.errors import StorageError
 from darkroom.reasons import NightVerdict, Verdict
 from darkroom.summary import ExpectationResult, NightSummary, Severity
 from tasks.report import view
+from tasks.report.drift_lines import DriftLine, drift_lines, drift_sentence, effect
 from tasks.report.multiples import multiples
 from tasks.report.night_page import NightPage
 from tasks.report.over_nights import short, sum_svg
@@ -104,7 +105,7 @@ def environment() -> Environment:
         "short": short,
         "letter": lambda verdict: _LETTERS.get(verdict, "–"),
         "css_share": lambda value: f"{100 * value:.2f}%",
-        "effect": view.effect,
+        "effect": effect,
         "shift": _shift_css,
         "widest_shift": _widest_shift,
         "known_verdict": lambda verdict: verdict if verdict in _VERDICT_CLASSES else "empty",
@@ -124,7 +125,7 @@ _NARROWEST_SHIFT: Final = 2.0
 def _words(page: NightPage) -> dict[str, Any]:
     """Everything that the template names, except for the contact sheets."""
     summary = page.summary
-    lines = view.drift_lines(page.drift)
+    lines = drift_lines(page.drift)
     first = [line for line in lines if line.moved][:_MOST_DRIFT]
     rest = [line for line in lines if not line.moved]
     classes, more_classes = view.class_shares(page, _MOST_CLASSES)
@@ -147,7 +148,7 @@ def _words(page: NightPage) -> dict[str, Any]:
         "more_classes": more_classes,
         "widest_share": max((max(one.tonight_share, one.training_share) for one in classes), default=0.0) or 1.0,
         "lines": lines,
-        "drift_sentence": view.drift_sentence(lines),
+        "drift_sentence": drift_sentence(lines),
         "drift_first": first,
         "drift_rest": rest[:_MOST_DRIFT],
         "drift_rest_count": len(rest),
@@ -234,14 +235,14 @@ def _facts(values: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, "not set" if value is None else str(value)) for name, value in list(values.items())[:_MOST_FACTS]]
 
 
-def _widest_shift(lines: Sequence[view.DriftLine]) -> float:
+def _widest_shift(lines: Sequence[DriftLine]) -> float:
     """What the strips of a table reach to: every dot and band of it has its place on one scale."""
     effects = [abs(line.effect or 0.0) for line in lines if line.unit == "sd"]
     bands = [line.detectable or 0.0 for line in lines if line.unit != "V"]
     return max(_NARROWEST_SHIFT, *effects, *bands)
 
 
-def _shift_css(line: view.DriftLine, widest: float) -> str:
+def _shift_css(line: DriftLine, widest: float) -> str:
     """Where the dot and the band of chance sit, in percent of half the strip."""
     scale = 1.0 if line.unit == "V" else widest
     effect = max(-1.0, min(1.0, (line.effect or 0.0) / scale))

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.reasons import NightVerdict, Reason, Suspicion
-from darkroom.schemas import CATEGORICAL_PROPERTIES, metric_in_words
 from darkroom.summary import Counts, ExpectationResult, NightSummary
 from tasks.report.further import LabelledShown
 from tasks.report.night_page import Histogram, NightPage
@@ -25,9 +23,6 @@ VERDICT_WORDS: Final[Mapping[NightVerdict, str]] = {
     NightVerdict.ALARM: "Look before you trust this night",
     NightVerdict.EMPTY: "Nothing was scored",
 }
-# A metric that is spread otherwise than in training: its effect is a relative change, the detectable one still in sd.
-SPREAD: Final = "spread"
-_GRAVEST_FIRST: Final = ("alarm", "warn", "ok", "too_few")
 _NAMED = 3  # names in a sentence, before "and 4 more"
 
 
@@ -50,31 +45,6 @@ class ClassShare:
     training: int
     tonight_share: float
     training_share: float
-
-
-@dataclass(frozen=True)
-class DriftLine:
-    """One row of the drift table, with the numbers that are there."""
-
-    family: str
-    name: str
-    metric: str
-    verdict: str
-    statistic_name: str
-    unit: str
-    effect: float | None
-    p: float | None
-    p_corrected: float | None
-    before: float | None
-    tonight: float | None
-    detectable: float | None
-    n: int
-    n_reference: int
-
-    @property
-    def moved(self) -> bool:
-        """Whether this is one of the lines that decide the night's verdict."""
-        return self.verdict in ("alarm", "warn")
 
 
 def accounting(counts: Counts) -> list[Account]:
@@ -139,37 +109,6 @@ def class_shares(page: NightPage, most: int) -> tuple[list[ClassShare], int]:
     ]
     shares.sort(key=lambda share: (-max(share.tonight_share, share.training_share), share.name))
     return shares[:most], max(0, len(shares) - most)
-
-
-def drift_lines(drift: pd.DataFrame) -> list[DriftLine]:
-    """The drift table's rows, the gravest first, then by corrected p."""
-    lines = [_drift_line(row) for row in drift.to_dict("records")]
-    return sorted(
-        lines,
-        key=lambda line: (
-            _GRAVEST_FIRST.index(line.verdict) if line.verdict in _GRAVEST_FIRST else len(_GRAVEST_FIRST),
-            math.inf if line.p_corrected is None else line.p_corrected,
-            -abs(line.effect or 0.0),
-        ),
-    )
-
-
-def drift_sentence(lines: Sequence[DriftLine]) -> str:
-    """What moved; or, where nothing did, the smallest shift that tonight could have shown."""
-    if not lines:
-        return "Nothing was compared with training tonight."
-    tested = [line for line in lines if line.verdict != "too_few"]
-    if not tested:
-        return f"Too few images to compare with training: {max(line.n for line in lines):,} tonight."
-    moved = [line.name for line in tested if line.moved]
-    if moved:
-        verb = "differs" if len(moved) == 1 else "differ"
-        return f"{len(moved)} of {len(tested)} measures {verb} from training: {named(moved)}."
-    detectable = [line.detectable for line in tested if line.detectable is not None and line.unit == "sd"]
-    sentence = f"None of {len(tested)} measures differs from training beyond chance."
-    if detectable:
-        sentence += f" A shift of {max(detectable):.2f} standard deviations would have shown in any of them."
-    return sentence
 
 
 def label_sentence(labelled: LabelledShown, summary: NightSummary) -> str:
@@ -257,16 +196,6 @@ def number(value: float | None) -> str:
     return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
 
 
-def effect(line: DriftLine) -> str:
-    """The effect with its sign and unit."""
-    if line.effect is None:
-        return "–"
-    if line.unit == SPREAD:
-        return f"{SPREAD} by {abs(line.effect):.0%}"
-    shown = (f"{line.effect:+.2f}" if line.unit == "sd" else f"{line.effect:.2f}").replace("-", "−")
-    return f"{'0.00' if shown.endswith('0.00') else shown} {line.unit}"
-
-
 def p_value(value: float | None) -> str:
     """A p-value, as much of it as matters."""
     if value is None:
@@ -297,41 +226,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _drift_line(row: Row) -> DriftLine:
-    family, metric = str(row["family"]), str(row["metric"])
-    unit = _unit(family, metric, str(row["statistic_name"]))
-    before, tonight = as_float(row["reference_value"]), as_float(row["night_value"])
-    return DriftLine(
-        family=family,
-        name=metric_in_words(family, metric),
-        metric=metric,
-        verdict=str(row["verdict"]),
-        statistic_name=str(row["statistic_name"]),
-        unit=unit,
-        effect=_signed(as_float(row["effect"]), unit, before, tonight),
-        p=as_float(row["p_value"]),
-        p_corrected=as_float(row["p_corrected"]),
-        before=before,
-        tonight=tonight,
-        detectable=as_float(row["smallest_detectable_effect"]),
-        n=int(as_float(row["n"]) or 0),
-        n_reference=int(as_float(row["n_reference"]) or 0),
-    )
-
-
-def _signed(effect: float | None, unit: str, before: float | None, tonight: float | None) -> float | None:
-    """The drift dataset says how large an effect is; which way it went, the means say."""
-    if effect is None or unit != "sd" or before is None or tonight is None or before == tonight:
-        return effect
-    return math.copysign(effect, tonight - before)
-
-
-def _unit(family: str, metric: str, statistic_name: str) -> str:
-    if family == "predicted_classes" or metric in CATEGORICAL_PROPERTIES:
-        return "V"
-    return SPREAD if statistic_name == SPREAD else "sd"
 
 
 def _suspicion(reason: str, row: Row) -> str:
