@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from darkroom.api import predict, read
+    from darkroom.api import acknowledge, evaluate, predict, read
 
-__all__ = ["predict", "read"]
+__all__ = ["acknowledge", "evaluate", "predict", "read"]
 __version__ = "0.1.0"
 
 

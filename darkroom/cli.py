@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from darkroom import __version__
-from darkroom.errors import DarkroomError, GateClosed, WrongUse
+from darkroom.errors import DarkroomError, GateClosed, StorageError, WrongUse
 
 app = typer.Typer(
     name="darkroom",
@@ -354,6 +354,9 @@ def score(
     on_alarm: Annotated[OnAlarm, typer.Option(help="hold: keep the rows back until `darkroom release`.")] = (
         OnAlarm.COMMIT
     ),
+    false_alarm_nights: Annotated[
+        int, typer.Option(help="At most one false drift alarm in so many unchanged nights.")
+    ] = 365,
     quarantine_copies: Annotated[bool, typer.Option(help="A copy of each quarantined file in the results.")] = True,
     thumbnails: Annotated[bool, typer.Option(help="Small pictures in pages and artifacts.")] = True,
     as_json: AsJson = False,
@@ -379,6 +382,7 @@ def score(
                 processes=processes,
                 suites=suites,
                 on_alarm=on_alarm.value,
+                false_alarm_nights=false_alarm_nights,
                 thumbnails=thumbnails,
             ),
         }
@@ -392,12 +396,72 @@ def score(
     else:
         from rich.console import Console
 
+        from tasks.report.past import INDEX
         from tasks.report.terminal import print_night
 
-        print_night(Console(), summary, places={"results": results.absolute()})
+        print_night(
+            Console(), summary, places={"all nights": results.absolute() / INDEX, "results": results.absolute()}
+        )
         if summary.commit is None:
             typer.echo(f"Kept back. Look at the page, then: darkroom release {summary.run_id} --results {results}")
     return 1 if summary.verdict in (NightVerdict.ALARM, NightVerdict.EMPTY) else 0
+
+
+@app.command()
+@_says
+def evaluate(
+    labels: Annotated[
+        Path | None, typer.Argument(help="CSV or Parquet with label, and path or content_id. Empty: those recorded.")
+    ] = None,
+    *,
+    bundle: Annotated[Path, typer.Option(help="A bundle, or models/NAME for the version in use.")],
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+) -> int:
+    """Join labels that arrived later to what was scored: accuracy, calibration, confusion, beside the estimate."""
+    from darkroom.orchestrator import api
+
+    with api(), _progress(as_json):
+        from flows.evaluate import evaluate as evaluate_flow
+
+        told = evaluate_flow(bundle=bundle, results=results, labels=labels)
+    if as_json:
+        _print_json(told.model_dump(mode="json"))
+    else:
+        typer.echo(told.as_text())
+    return 0
+
+
+@app.command()
+@_says
+def suspects(
+    bundle: Annotated[Path, typer.Option(help="A bundle, or models/NAME for the version in use.")],
+    results: Results = Path("results"),
+    night: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Empty: the newest.")] = None,
+    count: Annotated[int, typer.Option(min=4, help="Rows to choose.")] = 60,
+    by_lot: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of them that is drawn by lot.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Of the lot.")] = 0,
+    out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("suspects.csv"),
+    as_json: AsJson = False,
+) -> int:
+    """Export the rows most worth a label as CSV: fill in `label`, and bring the file to `darkroom evaluate`."""
+    from flows.suspects import suspects as choose
+    from tasks.bundle import find_bundle, open_bundle
+
+    chosen = choose(
+        results,
+        open_bundle(find_bundle(bundle)).id,
+        out,
+        night=night.date() if night else None,
+        count=count,
+        by_lot=by_lot,
+        seed=seed,
+    )
+    if as_json:
+        _print_json(json.loads(chosen.to_json(orient="records")))
+    else:
+        typer.echo(f"{len(chosen)} rows in {out}. Fill in `label`, then: darkroom evaluate {out}")
+    return 0
 
 
 @app.command()
@@ -428,6 +492,7 @@ def release(
     from tasks.held import release as commit_held
 
     summary = commit_held(results, run).summary
+    _renew_index(results)
     if as_json:
         _print_json(summary.model_dump(mode="json"))
     else:
@@ -446,10 +511,33 @@ def discard(
     from tasks.held import discard as remove_held
 
     remove_held(results, run)
+    _renew_index(results)
     if as_json:
         _print_json({"discarded": run})
     else:
         typer.echo(f"{run} is discarded.")
+    return 0
+
+
+@app.command()
+@_says
+def acknowledge(
+    night: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="The night whose alarm was dealt with.")],
+    reason: Annotated[str, typer.Option(help="What was found, or done; kept for good.")],
+    results: Results = Path("results"),
+    bundle: Annotated[
+        str | None, typer.Option(help="Id of the bundle, where several have an alarm that night.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Say that an alarm was dealt with, and why; the sum across nights starts again after that night."""
+    from darkroom.acknowledgements import acknowledge as record
+
+    kept = record(results, night.date(), reason=reason, bundle=bundle)
+    if as_json:
+        _print_json(kept.model_dump(mode="json"))
+    else:
+        typer.echo(f"The alarm of {kept.night} is acknowledged by {kept.by}: {kept.reason}")
     return 0
 
 
@@ -546,6 +634,16 @@ def serve(
     else:
         bring_up(host, port)
     return 0
+
+
+def _renew_index(results: Path) -> None:
+    """What was done is done, whether the page over all nights can say so or not; the next run writes it anew."""
+    from tasks.report.index_page import write_index
+
+    try:
+        write_index(results)
+    except StorageError as error:
+        typer.echo(f"The page over all nights could not be written: {error}", err=True)
 
 
 def _validated(build: Callable[[], dict[str, Any]]) -> dict[str, Any]:

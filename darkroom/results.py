@@ -20,7 +20,7 @@ from darkroom.schemas import DATASETS, RESULTS_SCHEMA_VERSION
 from darkroom.storage import Storage, storage_at
 from darkroom.summary import Counts, NightSummary
 
-Dataset = Literal["predictions", "files", "quarantine", "drift"]
+Dataset = Literal["predictions", "files", "quarantine", "drift", "estimates"]
 RUN_COLUMNS: Final = ("bundle", "night", "run")
 
 _COMMIT = re.compile(r"(\d{8})\.json")

@@ -104,17 +104,55 @@ DRIFT: Final = pa.schema(
     [
         pa.field("family", pa.string(), nullable=False),  # properties, probabilities, predicted_classes, embedding
         pa.field("metric", pa.string(), nullable=False),
-        pa.field("statistic_name", pa.string(), nullable=False),
+        pa.field("slice", pa.string()),  # folder=…, camera=…; null: all images of the night
+        pa.field("statistic_name", pa.string(), nullable=False),  # location, spread, share
         pa.field("statistic", pa.float64()),
-        pa.field("effect", pa.float64()),  # in training standard deviations; for categories Cramér's V
+        pa.field(
+            "effect", pa.float64()
+        ),  # training standard deviations; spread: its relative change; share: Cramér's V
         pa.field("p_value", pa.float64()),
-        pa.field("p_corrected", pa.float64()),  # for every test of the night (Holm)
+        pa.field("p_corrected", pa.float64()),  # for every test of the night
+        pa.field(
+            "p_beyond", pa.float64()
+        ),  # p against a shift no larger than the reference's own error, or half the floor
         pa.field("n", pa.int64(), nullable=False),
         pa.field("n_reference", pa.int64(), nullable=False),
         pa.field("reference_value", pa.float64()),
         pa.field("night_value", pa.float64()),
         pa.field("smallest_detectable_effect", pa.float64()),
         pa.field("verdict", pa.string(), nullable=False),  # ok, warn, alarm, too_few
+    ],
+    metadata=_VERSION,
+)
+
+ESTIMATES: Final = pa.schema(
+    [
+        pa.field("quantity", pa.string(), nullable=False),  # accuracy, class_share, harm
+        pa.field("name", pa.string(), nullable=False),  # of the class, of the image property; accuracy: the method
+        pa.field("value", pa.float64()),  # null: refused
+        pa.field("low", pa.float64()),
+        pa.field("high", pa.float64()),
+        pa.field("reference", pa.float64()),  # validation accuracy; share of the class in held-out images; 0
+        pa.field("backtest_error", pa.float64()),  # accuracy only
+        pa.field("shift", pa.float64()),  # harm only: in training standard deviations
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("refused", pa.string()),  # why there is no value
+    ],
+    metadata=_VERSION,
+)
+
+# Labels that came after scoring: an append-only record beside the datasets, in no commit.
+LABELS: Final = pa.schema(
+    [
+        pa.field("content_id", pa.string()),  # null: no scored image has this path (yet)
+        pa.field("path", pa.string()),
+        pa.field("night", pa.date32()),  # as the file of labels states it; null: it does not
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("labelled_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("stratum", pa.string()),  # of `darkroom suspects`; null: nobody knows how the image was chosen
+        pa.field("stratum_rows", pa.int64()),
+        pa.field("received_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ],
     metadata=_VERSION,
 )
@@ -134,7 +172,13 @@ PROFILE: Final = pa.schema(
     metadata=_VERSION,
 )
 
-DATASETS: Final = {"predictions": PREDICTIONS, "files": FILES, "quarantine": QUARANTINE, "drift": DRIFT}
+DATASETS: Final = {
+    "predictions": PREDICTIONS,
+    "files": FILES,
+    "quarantine": QUARANTINE,
+    "drift": DRIFT,
+    "estimates": ESTIMATES,
+}
 
 
 def metric_in_words(family: str, metric: str) -> str:

@@ -54,6 +54,12 @@ class RunOptions(_Form):
     on_alarm: Literal["commit", "hold"] = Field(
         default="commit", description="commit: write the rows and say alarm. hold: keep them until `darkroom release`."
     )
+    false_alarm_nights: int = Field(
+        default=365,
+        ge=7,
+        le=36_500,
+        description="At most one false alarm in so many unchanged nights, of everything that compares with training.",
+    )
     suites: Path | None = Field(default=None, description="Folder with your own Great Expectations suites (JSON).")
     thumbnails: bool = Field(default=True, description="Show small pictures in pages and artifacts.")
 

@@ -69,6 +69,65 @@ class ExpectationResult(_Frozen):
     otherwise: str = Field(default="", description="What is said where it is not met; empty: its own words.")
 
 
+class Share(_Frozen):
+    """A share with its 90 % interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    reference: float = Field(description="The same in the training and held-out images.")
+
+
+class Harm(_Frozen):
+    """What the shift of one image property costs, as on the corruption ladder. Shares, not points; losses are < 0."""
+
+    name: str
+    shift: float = Field(description="Tonight minus training, in training standard deviations.")
+    value: float
+    low: float
+    high: float
+    kinds: tuple[str, ...] = Field(description="The kinds of corruption that it is known from, the most telling first.")
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        words = self.name.replace("_", " ")
+        side = "higher" if self.shift > 0 else "lower"
+        moved = f"{words[0].upper()}{words[1:]} is {abs(self.shift):.1f} sd {side}"
+        return f"{moved}: about {100 * self.value:+.0f} points ({100 * self.low:+.0f} to {100 * self.high:+.0f})."
+
+
+class AccuracyEstimate(_Frozen):
+    """How often the predictions of a night are right, without a label; or why that cannot be said. Shares."""
+
+    rows: int
+    validation: float | None = Field(default=None, description="Accuracy on the held-out images.")
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    method: str = Field(default="", description="ladder, threshold, difference, confidence, class mix.")
+    backtest_error: float | None = Field(
+        default=None, description="Mean absolute error on nights of a kind of corruption that the estimator never saw."
+    )
+    refused: str | None = Field(default=None, description="One sentence; then there is no value.")
+    class_mix: tuple[Share, ...] = ()
+    harm: tuple[Harm, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        if self.refused is not None or self.value is None or self.low is None or self.high is None:
+            return f"Accuracy is not estimated: {self.refused or 'nothing was scored'}."
+        told = f"Estimated accuracy {self.value:.0%} ({self.low:.0%} to {self.high:.0%})"
+        told += "" if self.validation is None else f"; on validation {self.validation:.0%}"
+        if self.backtest_error is None:
+            return f"{told}."
+        return (
+            f"{told}. The estimator's own error on corruptions it did not know: {100 * self.backtest_error:.1f} points."
+        )
+
+
 class NightSummary(_Frozen):
     """A night of one bundle."""
 
@@ -85,6 +144,7 @@ class NightSummary(_Frozen):
     quarantine_reasons: dict[str, int] = Field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     expectations: tuple[ExpectationResult, ...] = ()
+    estimate: AccuracyEstimate | None = Field(default=None, description="None: made before there were estimates.")
     started_at: datetime
     finished_at: datetime
     parameters: dict[str, str | int | float | bool | None] = Field(default_factory=dict)

@@ -1,382 +1,261 @@
-"""How tonight's images differ from the training images: statistics, calibration, verdicts.
+"""How tonight's images differ from the training images: what is known of each metric, and the verdicts of a night.
 
-Every metric has one standardised statistic; the largest of a family is what the night is judged by, against what the
-largest was when sessions were drawn from the bundle's own images as a night *and* as a reference ("Failing Loudly",
-arXiv 1810.11953, for what is tested; whole sessions, because images of a session are alike). Both a small p and an
-effect above a floor are needed: p alone fires on everything at 10,000 images, an effect alone on everything at 50.
+Numeric metrics are judged by rank scores (expectations.scores), categories by their shares (expectations.shares); what
+is tested follows "Failing Loudly" (arXiv 1810.11953). A small p, an effect above a floor, and a difference that the
+reference's own sampling error does not explain are needed, all three: p alone fires on everything at 10,000 images, an
+effect alone on everything at 50, and the error of one reference is the same every night.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from darkroom.schemas import DRIFT
-from expectations.sketch import BINS, Metric, Sketch, columns_of, learn_metrics, sketch_rows
+from expectations.budget import (
+    A_YEAR,
+    FEWEST,
+    FEWEST_TO_ADD,
+    FLOOR_CATEGORICAL,
+    FLOOR_NUMERIC,
+    UNLUCKY_ALARM_P,
+    UNLUCKY_BUNDLES,
+    UNLUCKY_WARN_P,
+    Budget,
+)
+from expectations.reference import EFFECTS, PARTS, DriftReference, MetricReference
+from expectations.scores import smallest, spread_of_shifted, width_of
+from expectations.shares import Shares
+from expectations.sketch import Sketch
 
-# One false alarm of all families together in so many unchanged nights; a warning in a month.
-ALARM_P: Final = 1 / 730
-WARN_P: Final = 1 / 30
-# Smaller differences are not worth waking somebody for: training standard deviations, and Cramér's V.
-FLOOR_NUMERIC: Final = 0.25
-FLOOR_CATEGORICAL: Final = 0.2
-FEWEST: Final = 25
-# Images far from training are also blurred ones of known classes: never an alarm by themselves.
-_NEVER_ALARMS: Final = frozenset({"out_of_distribution"})
+Floats = NDArray[np.float64]
 
-_GRID: Final = (25, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
-_RESAMPLES: Final = 400
-_MOST_GROUPS: Final = 2000
-_EULER: Final = 0.5772156649
 _POWER: Final = 1.645  # 95 % of nights with the smallest detectable effect are seen
-# |mean shift| of an unchanged night is half a normal.
-_MEAN_OF_HALF_NORMAL: Final = float(np.sqrt(2 / np.pi))
-_SD_OF_HALF_NORMAL: Final = float(np.sqrt(1 - 2 / np.pi))
+_FURTHEST: Final = 6.0
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Mean and standard deviation of a statistic on unchanged nights, for each size of `_GRID`."""
+class Judged:
+    """Nights held against the reference: each (nights, metrics).
 
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
-
-    def at(self, n: int) -> tuple[float, float]:
-        """Interpolated in the logarithm of n; a larger night is taken as the largest that was tried."""
-        where = np.log(n)
-        sizes = np.log(_GRID)
-        return float(np.interp(where, sizes, self.mean)), float(np.interp(where, sizes, self.sd))
-
-    def tail(self, statistic: float, n: int) -> float:
-        """Share of unchanged nights with a statistic at least as large: Gumbel's law, that of a maximum."""
-        mean, sd = self.at(n)
-        scale = max(sd, 1e-9) * np.sqrt(6) / np.pi
-        where = np.clip((statistic - mean + _EULER * scale) / scale, -700, 700)
-        return float(-np.expm1(-np.exp(-where)))
-
-    def quantile(self, tail: float, n: int) -> float:
-        """The statistic with this tail."""
-        mean, sd = self.at(n)
-        scale = max(sd, 1e-9) * np.sqrt(6) / np.pi
-        return float(mean - _EULER * scale - scale * np.log(-np.log1p(-tail)))
-
-
-@dataclass(frozen=True)
-class MetricReference:
-    """One metric of the training images. `unit` is the standard deviation, `shift` and `shape` the moments of its two
-    raw statistics on unchanged nights (mean shift and KS; for categories √G alone, as `shape`), `joint` those of the
-    larger of the two once standardised. `groups` is the number of sessions that all of them were learned from.
+    `p` for each metric by itself; `p_beyond` where the truth may be as far off as the reference's own error and half
+    the floor; `effect` in training standard deviations (of a changed spread: its relative change) or Cramér's V;
+    `spread` says that the spread, not the location, is what is told.
     """
 
-    metric: Metric
-    counts: tuple[int, ...]
-    shown: tuple[int, ...]
-    n: int
-    mean: float
-    clipped_mean: float
-    unit: float
-    shift: Moments
-    shape: Moments
-    joint: Moments
-    groups: int
+    n: NDArray[np.int64]
+    p: Floats
+    p_beyond: Floats
+    statistic: Floats
+    effect: Floats
+    spread: NDArray[np.bool_]
+
+    def corrected(self, reference: DriftReference, share: float) -> Floats:
+        """The p for every test of the night, of whose budget `share` is for these."""
+        return np.minimum(1.0, self.p / (reference.weights * share))
+
+    def alarms(self, reference: DriftReference, budget: Budget, share: float = 1.0) -> NDArray[np.bool_]:
+        """Which are an alarm."""
+        return np.asarray(
+            (self.corrected(reference, share) <= budget.alarm_p)
+            & (self.effect >= reference.floors)
+            & (self.p_beyond <= UNLUCKY_ALARM_P)
+            & (self.n >= FEWEST)
+            & reference.alarming
+        )
+
+    def warns(self, reference: DriftReference, budget: Budget, share: float = 1.0) -> NDArray[np.bool_]:
+        """Which are a warning, or more."""
+        return np.asarray(
+            (self.corrected(reference, share) <= budget.warn_p)
+            & (self.effect >= reference.floors / 2)
+            & (self.p_beyond <= UNLUCKY_WARN_P)
+            & (self.n >= FEWEST)
+        )
 
 
-@dataclass(frozen=True)
-class DriftReference:
-    """What the nights are compared with."""
+def judge(
+    reference: DriftReference,
+    counts: NDArray[np.int64],
+    clipped: Floats,
+    present: NDArray[np.int64],
+    *,
+    one_session: bool = False,
+) -> Judged:
+    """Hold nights against the reference: counts (nights, m, BINS), clipped sums and images with a value (nights, m).
 
-    classes: tuple[str, ...]
-    metrics: tuple[MetricReference, ...]
-    families: Mapping[str, Moments]
-
-    def sketch(self, rows: pd.DataFrame) -> Sketch:
-        """Sketch some rows of the predictions schema."""
-        return sketch_rows(rows, tuple(one.metric for one in self.metrics), self.classes)
-
-    def empty_sketch(self) -> Sketch:
-        """Of no rows."""
-        return Sketch.empty(len(self.metrics))
-
-    def to_json(self) -> str:
-        """For the bundle."""
-        return TypeAdapter(DriftReference).dump_json(self).decode()
-
-    @classmethod
-    def from_json(cls, text: str) -> DriftReference:
-        """The other way."""
-        return TypeAdapter(cls).validate_json(text)
-
-
-def learn_reference(
-    rows: pd.DataFrame, held: NDArray[np.bool_], groups: NDArray[Any], classes: tuple[str, ...], *, seed: int
-) -> DriftReference:
-    """Learn from the profile as rows of the predictions schema; `held` (n,) says which were held out, `groups` (n,)
-    which belong to one session.
-
-    Properties are compared with all images, as the model cannot overfit them; predictions and embedding with held-out
-    ones only.
+    `one_session`: all images of each night may be of one session, as those of a slice may.
     """
-    metrics = learn_metrics(rows, held, classes)
-    learned: dict[int, MetricReference] = {}
-    families: dict[str, Moments] = {}
-    for everything in (True, False):
-        numbers = [k for k, metric in enumerate(metrics) if (metric.family == "properties") is everything]
-        chosen = tuple(metrics[k] for k in numbers)
-        pool = _Pool.of(rows if everything else rows[held], groups if everything else groups[held], chosen, classes)
-        references, maxima = pool.calibrate(chosen, np.random.default_rng([seed, everything]))
-        learned |= dict(zip(numbers, references, strict=True))
-        families |= maxima
-    return DriftReference(classes, tuple(learned[k] for k in range(len(metrics))), families)
+    shape = present.shape
+    n = np.maximum(present, 1).astype(np.float64)
+    p, beyond, statistic = np.ones(shape), np.ones(shape), np.zeros(shape)
+    spread = np.zeros(shape, np.bool_)
+    means = np.array([one.clipped_mean for one in reference.metrics])
+    units = np.array([one.unit for one in reference.metrics])
+    effect = np.where(present > 0, np.abs(clipped / n - means) / units, 0.0)
+
+    known = reference.scored
+    rows = known.rows
+    if len(rows):
+        some, size = counts[:, rows].astype(np.float64), n[:, rows]
+        location, spread_score = (np.einsum("kmb,mb->km", some, table) / size for table in known.scores)
+        noise = [
+            np.sqrt(np.maximum(law.of_night(size, one_session=one_session) + law.of_reference(), 1e-12))
+            for law in known.laws
+        ]
+        # About the night's own location: what only moved is not wider.
+        found = [location, spread_score - spread_of_shifted(location)]
+        tails = [
+            law.tail(one, size, one_session=one_session) / part
+            for law, one, part in zip(known.laws, found, PARTS, strict=True)
+        ]
+        far = [
+            law.tail_beyond(one, size, margin, one_session=one_session) / part
+            for law, one, margin, part in zip(known.laws, found, known.margins, PARTS, strict=True)
+        ]
+        # A part of the night is more alike than all of it: of a slice the spread is not told.
+        told = known.spreads & (not one_session)
+        tails[1], far[1] = (np.where(told, one, np.inf) for one in (tails[1], far[1]))
+        wider = tails[1] < tails[0]
+        p[:, rows] = np.minimum(1.0, np.minimum(*tails))
+        beyond[:, rows] = np.minimum(1.0, np.minimum(*far))
+        spread[:, rows] = wider
+        statistic[:, rows] = np.where(wider, np.abs(found[1]) / noise[1], np.abs(found[0]) / noise[0])
+        effect[:, rows] = np.where(wider, np.abs(width_of(found[1])), np.maximum(effect[:, rows], np.abs(found[0])))
+
+    for row, one in enumerate(reference.metrics):
+        if one.shares is None:
+            continue
+        of = one.categories(counts[:, row]).astype(np.float64)
+        possible = max(2, int(one.shares.seen().sum()) + 1)
+        total = np.maximum(of.sum(axis=-1, keepdims=True), 1)
+        p[:, row] = np.minimum(1.0, one.shares.tail(of, total, one_session=one_session).min(axis=-1) * possible)
+        chance = UNLUCKY_BUNDLES * one.weight / possible
+        far_off = one.shares.tail_beyond(of, total, chance, one_session=one_session).min(axis=-1) * possible
+        beyond[:, row] = np.minimum(1.0, far_off)
+        chi = _chi(one, of)
+        statistic[:, row] = chi
+        if not one.metric.numeric:
+            effect[:, row] = chi / np.sqrt(n[:, row] * (_varieties(one, of) - 1))
+    nothing = present == 0
+    return Judged(present, np.where(nothing, 1.0, p), np.where(nothing, 1.0, beyond), statistic, effect, spread)
 
 
-def night_drift(reference: DriftReference, sketch: Sketch) -> pd.DataFrame:
-    """One row a metric, darkroom.schemas.DRIFT."""
-    found = [_judged(reference, one, sketch, row) for row, one in enumerate(reference.metrics)]
+def night_drift(
+    reference: DriftReference, sketch: Sketch, budget: Budget = A_YEAR, *, share: float = 1.0
+) -> pd.DataFrame:
+    """One row a metric, darkroom.schemas.DRIFT; `share` is the night's own share of its budget, beside its slices."""
+    judged = judge(reference, sketch.counts[None], sketch.clipped[None], sketch.present[None])
+    alarms, warns = judged.alarms(reference, budget, share)[0], judged.warns(reference, budget, share)[0]
+    corrected = judged.corrected(reference, share)[0]
+    detectable = smallest_effects(reference, sketch.present, budget, share=share)
+    found = []
+    for row, known in enumerate(reference.metrics):
+        metric, n = known.metric, int(sketch.present[row])
+        facts: dict[str, Any] = {
+            "family": metric.family,
+            "metric": metric.name,
+            "slice": None,
+            "statistic_name": statistic_name(known, bool(judged.spread[0, row])),
+            "n": n,
+            "n_reference": known.n,
+            "reference_value": known.mean if metric.numeric else None,
+            "night_value": float(sketch.sums[row]) / n if metric.numeric and n else None,
+            "p_beyond": float(judged.p_beyond[0, row]) if n >= FEWEST_TO_ADD else None,
+            "smallest_detectable_effect": None if np.isnan(detectable[row]) else float(detectable[row]),
+            "verdict": "too_few",
+        }
+        if n >= FEWEST:
+            facts |= {
+                "statistic": float(judged.statistic[0, row]),
+                "effect": float(judged.effect[0, row]),
+                "p_value": float(judged.p[0, row]),
+                "p_corrected": float(corrected[row]),
+                "verdict": "alarm" if alarms[row] else "warn" if warns[row] else "ok",
+            }
+        found.append(facts)
     frame = pd.DataFrame(found, columns=DRIFT.names)
     return frame.astype({"n": "int64", "n_reference": "int64"})
 
 
-def _judged(reference: DriftReference, known: MetricReference, sketch: Sketch, row: int) -> dict[str, Any]:
-    metric, n = known.metric, int(sketch.present[row])
-    facts: dict[str, Any] = {
-        "family": metric.family,
-        "metric": metric.name,
-        "statistic_name": "max(mean shift, KS)" if metric.numeric else "G",
-        "n": n,
-        "n_reference": known.n,
-        "reference_value": known.mean if metric.numeric else None,
-        "night_value": float(sketch.sums[row]) / n if metric.numeric and n else None,
-        "verdict": "too_few",
-    }
-    if n < FEWEST:
-        return facts
-    counts = sketch.counts[row : row + 1, None, :]
-    shift, shape = _raw(
-        metric,
-        counts,
-        np.array([[sketch.clipped[row] / n]]),
-        np.asarray(known.counts)[None, None],
-        np.array([[known.clipped_mean]]),
-        known.unit,
-    )
-    statistic = _discounted(float(_standardised(known, shift, shape, n)[0, 0]), known.groups)
-    family = reference.families[metric.family]
-    corrected = min(1.0, family.tail(statistic, n) * len(reference.families))
-    effect = _effect(metric, float(shift[0, 0]), float(shape[0, 0]), n, _categories(known, sketch.counts[row]))
-    floor = FLOOR_NUMERIC if metric.numeric else FLOOR_CATEGORICAL
-    verdict = "ok"
-    if corrected <= WARN_P and effect >= floor / 2:
-        verdict = "warn"
-    if corrected <= ALARM_P and effect >= floor and metric.family not in _NEVER_ALARMS:
-        verdict = "alarm"
-    return facts | {
-        "statistic": statistic,
-        "effect": effect,
-        "p_value": known.joint.tail(statistic, n),
-        "p_corrected": corrected,
-        "smallest_detectable_effect": _detectable(reference, known, n, _categories(known, sketch.counts[row])),
-        "verdict": verdict,
-    }
+def smallest_effects(reference: DriftReference, n: NDArray[np.int64], budget: Budget, *, share: float = 1.0) -> Floats:
+    """The smallest effect (m,) that 95 of 100 nights of n (m,) images would have shown as an alarm; NaN where none is
+    large enough, because there are too few images, or the bundle has seen too few sessions.
+    """
+    found = np.full(len(reference.metrics), np.nan)
+    known = reference.scored
+    if len(known.rows):
+        law, margin = known.laws[0], known.margins[0]
+        size = np.maximum(n[known.rows], 1).astype(np.float64)
+        limit = reference.weights[known.rows] * share * budget.alarm_p
+
+        def worst(difference: Floats) -> Floats:
+            p, beyond = (
+                np.maximum(*(one(sign * difference, size, *more) for sign in (-1, 1))) / PARTS[0]
+                for one, more in ((law.tail, ()), (law.tail_beyond, (margin,)))
+            )
+            return np.maximum(p / limit, beyond / UNLUCKY_ALARM_P)
+
+        needed = smallest(worst, np.ones(len(size)), np.full(len(size), _FURTHEST))
+        noise = _POWER * np.sqrt(law.of_night(size, one_session=False) + law.of_reference())
+        needed = np.maximum(needed, FLOOR_NUMERIC) + noise
+        for place, row in enumerate(known.rows):
+            response = np.asarray(reference.metrics[row].response)
+            if n[row] and needed[place] <= response[-1]:
+                found[row] = np.interp(needed[place], response, EFFECTS)
+    for row, one in enumerate(reference.metrics):
+        if one.shares is not None and n[row]:
+            found[row] = _smallest_share(one, one.shares, float(n[row]), budget.alarm_p * one.weight * share)
+    return found
 
 
-def _raw(
-    metric: Metric,
-    night: NDArray[Any],
-    night_mean: NDArray[np.float64],
-    reference: NDArray[Any],
-    reference_mean: NDArray[np.float64],
-    unit: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Raw statistics (…): standardised mean shift and KS, or nothing and √G. Histograms are (…, bins)."""
-    if metric.numeric:
-        shares = [np.cumsum(h, axis=-1) / np.maximum(h.sum(axis=-1, keepdims=True), 1) for h in (night, reference)]
-        return np.abs(night_mean - reference_mean) / unit, np.abs(shares[0] - shares[1]).max(axis=-1)
-    # Half an image more in each category: one that the reference never showed is unlikely, not impossible.
-    smoothed = reference[..., : metric.bins] + 0.5
-    seen = night[..., : metric.bins]
-    expected = smoothed / smoothed.sum(axis=-1, keepdims=True) * seen.sum(axis=-1, keepdims=True)
+def _smallest_share(known: MetricReference, shares: Shares, n: float, limit: float) -> float:
+    """Cramér's V (for a number: standard deviations of "not as usual") of the category that is hardest to see."""
+    share = np.asarray(shares.share)
+    possible = max(2, int(shares.seen().sum()) + 1)
+    # What is usual can only become less, which the others show; where there is no other, one that never came.
+    rare = shares.seen() & (np.arange(len(share)) != share.argmax())
+    chosen = np.flatnonzero(rare) if rare.any() else np.array([int(share.argmin())])
+    some, share, total = shares.some(chosen), share[chosen], np.array([n])
+    chance = UNLUCKY_BUNDLES * known.weight / possible
+
+    def worst(more: Floats) -> Floats:
+        counts = n * (share + more)
+        p, beyond = some.tail(counts, total), some.tail_beyond(counts, total, chance)
+        return np.asarray(possible * np.maximum(p / limit, beyond / UNLUCKY_ALARM_P))
+
+    needed = smallest(worst, np.ones(len(share)), 1 - share)
+    reached = np.clip(share + needed, 0, 1)
+    needed = needed + _POWER * np.sqrt(reached * (1 - reached) * some.effect(total, one_session=False) / n)
+    needed = needed[needed <= 1 - share] / np.sqrt(np.maximum(share * (1 - share), 0.5 / shares.n))[needed <= 1 - share]
+    if not len(needed):
+        return float("nan")
+    if known.metric.numeric:
+        return max(float(needed.max()), FLOOR_NUMERIC)
+    varieties = max(2, int(shares.seen().sum()))
+    return max(float(needed.max() / np.sqrt(varieties - 1)), FLOOR_CATEGORICAL)
+
+
+def _chi(known: MetricReference, counts: Floats) -> Floats:
+    """√G of a night's categories (nights, k): Wilks', with half an image more in each category of the reference."""
+    reference = known.categories(np.asarray(known.counts, np.float64)) + 0.5
+    expected = reference / reference.sum() * counts.sum(axis=-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(seen > 0, seen * np.log(seen / expected), 0.0)
-    g = np.sqrt(np.maximum(0.0, 2 * terms.sum(axis=-1)))
-    return np.zeros_like(g), g
+        terms = np.where(counts > 0, counts * np.log(counts / expected), 0.0)
+    return np.asarray(np.sqrt(np.maximum(0.0, 2 * terms.sum(axis=-1))))
 
 
-def _standardised(
-    known: MetricReference, shift: NDArray[np.float64], shape: NDArray[np.float64], n: int
-) -> NDArray[np.float64]:
-    mean, sd = known.shape.at(n)
-    best = (shape - mean) / sd
-    if known.metric.numeric:
-        mean, sd = known.shift.at(n)
-        best = np.maximum(best, (shift - mean) / sd)
-    return np.asarray(best)
+def _varieties(known: MetricReference, counts: Floats) -> Floats:
+    reference = known.categories(np.asarray(known.counts)) > 0
+    return np.asarray(np.maximum(2, (reference | (counts > 0)).sum(axis=-1)), np.float64)
 
 
-def _discounted(statistic: float, groups: int) -> float:
-    """The statistic that would be as unlikely, were the spread between sessions known and not learned from `groups` of
-    them: Student's law on groups − 1 degrees of freedom, put back on the normal's scale. Without it six sessions that
-    happen to be alike make an alarm of every seventh.
-    """
-    from scipy.special import ndtri, stdtr
-
-    deviations = _MEAN_OF_HALF_NORMAL + _SD_OF_HALF_NORMAL * statistic
-    if deviations <= 0 or groups < 2:
-        return statistic if deviations <= 0 else -_MEAN_OF_HALF_NORMAL / _SD_OF_HALF_NORMAL
-    tail = max(float(stdtr(groups - 1, -deviations)), 1e-300)
-    return float((-ndtri(tail) - _MEAN_OF_HALF_NORMAL) / _SD_OF_HALF_NORMAL)
-
-
-def _undiscounted(statistic: float, groups: int) -> float:
-    """The other way."""
-    from scipy.special import ndtr, stdtrit
-
-    deviations = _MEAN_OF_HALF_NORMAL + _SD_OF_HALF_NORMAL * statistic
-    if deviations <= 0:
-        return statistic
-    if groups < 2:
-        return np.inf
-    return float((-stdtrit(groups - 1, ndtr(-deviations)) - _MEAN_OF_HALF_NORMAL) / _SD_OF_HALF_NORMAL)
-
-
-def _effect(metric: Metric, shift: float, shape: float, n: int, categories: int) -> float:
-    """In standard deviations: the mean shift, or the shift of a normal that would show the same KS; Cramér's V."""
-    if not metric.numeric:
-        return float(shape / np.sqrt(n * (categories - 1)))
-    from scipy.special import ndtri
-
-    return float(max(shift, 2 * ndtri((1 + min(shape, 0.999)) / 2)))
-
-
-def _categories(known: MetricReference, night: NDArray[np.int64]) -> int:
-    return max(2, int(((np.asarray(known.counts) > 0) | (night > 0)).sum()))
-
-
-def _detectable(reference: DriftReference, known: MetricReference, n: int, categories: int) -> float | None:
-    """The smallest effect that 95 of 100 nights of this size would have shown as an alarm; None where no effect is
-    large enough, because the bundle has seen too few sessions.
-    """
-    family = reference.families[known.metric.family]
-    needed = _undiscounted(family.quantile(ALARM_P / len(reference.families), n), known.groups)
-    mean, sd = (known.shift if known.metric.numeric else known.shape).at(n)
-    effect = mean + sd * needed + _POWER * sd / _SD_OF_HALF_NORMAL
-    if known.metric.numeric:
-        return float(max(effect, FLOOR_NUMERIC)) if np.isfinite(effect) else None
-    cramers_v = float(max(effect / np.sqrt(n * (categories - 1)), FLOOR_CATEGORICAL))
-    return cramers_v if cramers_v <= 1 else None
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """Sketches of sessions, from which nights and references are drawn: counts (m, g, BINS), clipped sums (m, g),
-    images with a value (m, g), images (g,); and the sketch of all of them.
-    """
-
-    counts: NDArray[np.float32]
-    clipped: NDArray[np.float64]
-    present: NDArray[np.float64]
-    size: NDArray[np.int64]
-    whole: Sketch
-    units: NDArray[np.float64]
-
-    @classmethod
-    def of(
-        cls, rows: pd.DataFrame, groups: NDArray[Any], metrics: tuple[Metric, ...], classes: tuple[str, ...]
-    ) -> _Pool:
-        """Sketch each session; more than some thousand are put together, which changes nothing when they are many."""
-        names, group = np.unique(groups, return_inverse=True)
-        group = group % _MOST_GROUPS if len(names) > _MOST_GROUPS else group
-        g = int(group.max()) + 1
-        counts = np.zeros((len(metrics), g, BINS), np.float32)
-        clipped = np.zeros((len(metrics), g))
-        present = np.zeros((len(metrics), g))
-        units = np.ones(len(metrics))
-        values = columns_of(rows, classes)
-        for m, metric in enumerate(metrics):
-            column = values[metric.family, metric.name]
-            codes = metric.codes(column)
-            seen = codes >= 0
-            np.add.at(counts[m], (group[seen], codes[seen]), 1)
-            present[m] = np.bincount(group[seen], minlength=g)
-            if metric.numeric:
-                numbers = metric.clip(column.to_numpy(np.float64)[seen])
-                clipped[m] = np.bincount(group[seen], weights=numbers, minlength=g)
-                # A property that never changes has no spread: a hundredth of its value is the unit then.
-                units[m] = max(float(numbers.std()), 0.01 * abs(float(numbers.mean())), 1e-6)
-        return cls(
-            counts, clipped, present, np.bincount(group, minlength=g), sketch_rows(rows, metrics, classes), units
-        )
-
-    def calibrate(
-        self, metrics: tuple[Metric, ...], random: np.random.Generator
-    ) -> tuple[list[MetricReference], dict[str, Moments]]:
-        """What the statistics are on unchanged nights of every size."""
-        g = len(self.size)
-        reference = random.multinomial(g, np.full(g, 1 / g), size=_RESAMPLES).astype(np.float32)
-        nights = {}
-        for n in _GRID:
-            sessions = max(1, round(n / self.size.mean()))
-            nights[n] = random.multinomial(sessions, np.full(g, 1 / g), size=_RESAMPLES).astype(np.float32)
-        learned = []
-        # statistics[family][n] are the largest of the family so far, for each drawn night
-        largest: dict[str, NDArray[np.float64]] = {}
-        for m, metric in enumerate(metrics):
-            raw = [self._statistics(m, metric, nights[n], reference) for n in _GRID]
-            shift, shape = (_moments([one[k] for one in raw], [_least_sd(metric, n) for n in _GRID]) for k in (0, 1))
-            draft = self._reference(m, metric, shift, shape)
-            standard = np.stack([_standardised(draft, one[0], one[1], n) for n, one in zip(_GRID, raw, strict=True)])
-            learned.append(self._reference(m, metric, shift, shape, _moments(list(standard), [0.0] * len(_GRID))))
-            before = largest.get(metric.family)
-            largest[metric.family] = standard if before is None else np.maximum(before, standard)
-        # A family of constants has no spread of its own; the law of one standardised statistic is then the least.
-        families = {name: _moments(list(values), [0.5] * len(_GRID)) for name, values in largest.items()}
-        return learned, families
-
-    def _statistics(
-        self, m: int, metric: Metric, nights: NDArray[np.float32], reference: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        def mean(weights: NDArray[np.float32]) -> NDArray[np.float64]:
-            return np.asarray((weights @ self.clipped[m]) / np.maximum(weights @ self.present[m], 1))
-
-        counts = self.counts[m]
-        unit = float(self.units[m])
-        shift, shape = _raw(metric, nights @ counts, mean(nights), reference @ counts, mean(reference), unit)
-        # Sessions drawn again from g of them differ less than new ones would.
-        g = len(self.size)
-        wider = np.sqrt(g / max(g - 1, 1))
-        return shift * wider, shape * wider
-
-    def _reference(
-        self, m: int, metric: Metric, shift: Moments, shape: Moments, joint: Moments | None = None
-    ) -> MetricReference:
-        n = int(self.whole.present[m])
-        return MetricReference(
-            metric=metric,
-            counts=tuple(self.whole.counts[m].tolist()),
-            shown=tuple(self.whole.shown[m].tolist()),
-            n=n,
-            mean=float(self.whole.sums[m]) / max(n, 1),
-            clipped_mean=float(self.whole.clipped[m]) / max(n, 1),
-            unit=float(self.units[m]),
-            shift=shift,
-            shape=shape,
-            joint=joint or shape,
-            groups=len(self.size),
-        )
-
-
-def _least_sd(metric: Metric, n: int) -> float:
-    """Of a raw statistic: a metric that never changed in training has no spread, and yet one odd image is no drift."""
-    return 0.25 / float(np.sqrt(n)) if metric.numeric else 0.5
-
-
-def _moments(draws: Sequence[NDArray[np.float64]], least: Sequence[float]) -> Moments:
-    return Moments(
-        tuple(float(one.mean()) for one in draws),
-        tuple(max(float(one.std()), lower, 1e-9) for one, lower in zip(draws, least, strict=True)),
-    )
+def statistic_name(known: MetricReference, spread: bool) -> str:
+    """What is told of a metric: location, spread, or share."""
+    if known.shares is not None:
+        return "share"
+    return "spread" if spread else "location"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.reasons import Verdict
+from darkroom.summary import AccuracyEstimate
 from expectations.accuracy import Calibration, learn_calibration
-from expectations.drift import DriftReference, learn_reference
+from expectations.estimates import Estimator
 from expectations.outliers import (
     NearestNeighbours,
     PropertyOutliers,
@@ -20,8 +22,17 @@ from expectations.outliers import (
     learn_outliers,
 )
 from expectations.projection import Projection, learn_projection
+from expectations.reference import DriftReference
+from expectations.signs import Signs
 from expectations.suite import LearnedSuite, learn_suite
 from expectations.validation import RowOutcome, TeamSuite, run_rows
+from expectations.verification import learn_verified
+
+ESTIMATES: Final = "estimates.json"
+NO_ESTIMATOR: Final = (
+    "the bundle has none: it was sealed without the corruption ladder, by an older darkroom, or with too few held-out "
+    "images"
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,24 @@ class Knowledge:
     projection: Projection
     calibration: Calibration
     drift: DriftReference
+    # Learned later than the rest, on the corruption ladder; a bundle without one has none.
+    estimator: Estimator | None = None
+
+    def signs_of(self, rows: pd.DataFrame) -> Signs:
+        """What rows of the predictions schema say of the accuracy, for the estimator."""
+        if self.estimator is None:
+            return replace(self.no_signs(), rows=len(rows))
+        return self.estimator.reading.rows(rows, len(self.drift.classes))
+
+    def no_signs(self) -> Signs:
+        """Of no rows."""
+        return Signs.empty(len(self.drift.classes))
+
+    def estimate(self, signs: Signs) -> AccuracyEstimate:
+        """Accuracy of a night, or why it is not estimated."""
+        if self.estimator is None:
+            return AccuracyEstimate(rows=signs.rows, refused=NO_ESTIMATOR)
+        return self.estimator.estimate(signs)
 
     def outcome_of(self, rows: pd.DataFrame, teams: Sequence[TeamSuite]) -> RowOutcome:
         """Run the learned row expectations, and those of a team, on the rows of a shard."""
@@ -54,8 +83,8 @@ class Knowledge:
         }
 
     @classmethod
-    def from_files(cls, read: Callable[[str], bytes]) -> Knowledge:
-        """The other way: `read` gives the bytes of a file of the bundle by its name."""
+    def from_files(cls, read: Callable[[str], bytes], has: Callable[[str], bool]) -> Knowledge:
+        """The other way: `read` gives the bytes of a file of the bundle by its name, `has` says whether it is there."""
         return cls(
             suite=LearnedSuite.from_json(read("suite.json").decode()),
             outliers=PropertyOutliers.from_json(read("outliers.json").decode()),
@@ -63,6 +92,7 @@ class Knowledge:
             projection=Projection.from_bytes(read("projection.npz")),
             calibration=Calibration.from_json(read("calibration.json").decode()),
             drift=DriftReference.from_json(read("drift.json").decode()),
+            estimator=Estimator.from_json(read(ESTIMATES).decode()) if has(ESTIMATES) else None,
         )
 
 
@@ -96,5 +126,5 @@ def learn_normal(
         neighbours=neighbours,
         projection=projection,
         calibration=calibration,
-        drift=learn_reference(rows, held, profile["group"].to_numpy(), tuple(classes), seed=seed),
+        drift=learn_verified(rows, held, profile["group"].to_numpy(), tuple(classes), seed=seed),
     )

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from darkroom.schemas import CATEGORICAL_PROPERTIES, EMBEDDING_COMPONENTS, NUMERIC_PROPERTIES
 
-BINS: Final = 32
+# Of a numeric metric: bins of equal shares, finer ones in the tails and beyond what training showed, and one more
+# beside each value that is a bin by itself.
+QUANTILES: Final = 32
+BINS: Final = 80
+_TAILS: Final = (1 / 512, 1 / 128)
+_BEYOND: Final = (1.0, 2.0)
 SHOWN_BINS: Final = 24
 OTHER: Final = "(other)"
 # Of images like the held-out ones, one in twenty is this far from training.
@@ -22,8 +27,10 @@ FAR: Final = 0.05
 
 @dataclass(frozen=True)
 class Metric:
-    """One thing that may drift. Numeric: `edges` inside the range, at equal shares of the reference, and the same for
-    `shown` at equal widths. Categorical: the categories of the reference; others are counted together.
+    """One thing that may drift.
+
+    Numeric: `edges` inside the range, at equal shares of the reference and on both sides of every value that is common
+    (a size, a zero); `shown` at equal widths. Categorical: the categories of the reference; others are one more.
     """
 
     family: str
@@ -155,12 +162,26 @@ def learn_metrics(rows: pd.DataFrame, held: NDArray[np.bool_], classes: tuple[st
             metrics.append(Metric(family, name, categories=names[: BINS - 1]))
             continue
         numbers = known.to_numpy(np.float64)
-        edges = np.unique(np.quantile(numbers, np.linspace(0, 1, BINS)[1:-1]))
+        edges = _edges(numbers)
         low, high = float(numbers.min()), float(numbers.max())
         room = 0.25 * (high - low) or max(abs(low) * 0.1, 1e-6)
         shown = np.linspace(low - room, high + room, SHOWN_BINS + 1)
         metrics.append(Metric(family, name, tuple(edges.tolist()), tuple(shown.tolist())))
     return tuple(metrics)
+
+
+def _edges(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A common value has a bin of its own, so that what lies above it is told from it; beyond the reference's range
+    there are bins, too, one standard deviation wide, so that far is told from further.
+    """
+    values, counts = np.unique(numbers, return_counts=True)
+    common = values[counts * QUANTILES >= len(numbers)]
+    inner = np.linspace(0, 1, QUANTILES + 1)[1:-1]
+    quantiles = np.quantile(numbers, [*_TAILS, *inner, *(1 - tail for tail in _TAILS)])
+    low, high, unit = float(values[0]), float(values[-1]), float(numbers.std())
+    beyond = [low, *(low - step * unit for step in _BEYOND), *(high + step * unit for step in _BEYOND)]
+    edges = np.concatenate([common, np.nextafter(common, np.inf), np.setdiff1d(quantiles, common), beyond])
+    return np.unique([*edges, np.nextafter(high, np.inf)])[: BINS - 1]
 
 
 def _matrix(column: pd.Series, width: int) -> NDArray[np.float64]:

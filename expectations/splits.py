@@ -15,8 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.schemas import metric_in_words
-from expectations.drift import learn_reference, night_drift
+from expectations.drift import night_drift
 from expectations.measures import accuracy_interval
+from expectations.reference import learn_reference
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class SplitComparison:
         )
 
 
-def compare_splits(rows: pd.DataFrame, classes: tuple[str, ...], *, seed: int) -> SplitComparison:
+def compare_splits(rows: pd.DataFrame, classes: tuple[str, ...]) -> SplitComparison:
     """Hold the validation rows against the training rows: every property, and the embedding where it says something.
 
     `rows` are the profile's (darkroom.schemas.PROFILE) with `embedding` (32 components; NaN where the network has
@@ -65,7 +66,7 @@ def compare_splits(rows: pd.DataFrame, classes: tuple[str, ...], *, seed: int) -
     held = (rows["split"] == "validation").to_numpy()
     train, validation = rows[~held], rows[held]
     everything = np.ones(len(train), np.bool_)
-    reference = learn_reference(train, everything, train["group"].to_numpy(), classes, seed=seed)
+    reference = learn_reference(train, everything, train["group"].to_numpy(), classes)
     drift = night_drift(reference, reference.sketch(validation))
     return SplitComparison(drift[drift["family"].isin(["properties", "embedding"])].reset_index(drop=True))
 

@@ -17,7 +17,9 @@ class NightEvidence:
     """What a night's verdict rests on.
 
     `counted_before` is the number of images that earlier runs of the same night scored; `expect_at_least` the
-    number below which a night is too small, and `None` where nobody said and too few nights are known.
+    number below which a night is too small, and `None` where nobody said and too few nights are known. `further` is
+    what else speaks against the night (slices, the sum across nights), `could_have_shown` what a night without drift
+    would have shown.
     """
 
     counts: Counts
@@ -26,6 +28,8 @@ class NightEvidence:
     counted_before: int = 0
     expect_at_least: int | None = None
     inbox_missing: str | None = None
+    further: Sequence[Finding] = ()
+    could_have_shown: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ def judge_night(evidence: NightEvidence) -> Judgement:
             *_of_intake(evidence),
             *_of_expectations(evidence.expectations),
             *_of_drift(evidence.drift),
+            *evidence.further,
         ],
         key=lambda finding: list(Severity).index(finding.severity),
     )
@@ -174,9 +179,10 @@ def _sentence(evidence: NightEvidence, verdict: NightVerdict, findings: Sequence
     if counts.quarantined:
         start += f", {counts.quarantined:,} set aside"
     if verdict is NightVerdict.OK:
+        shown = f"; {evidence.could_have_shown}" if evidence.could_have_shown else ""
         if len(evidence.drift) and (evidence.drift["verdict"] == "too_few").all():
-            return f"{start}; too few to say whether they differ from training."
-        return f"{start}; nothing differs from training beyond what chance explains."
+            return f"{start}; too few to say whether they differ from training{shown}."
+        return f"{start}; nothing differs from training beyond what chance explains{shown}."
     decisive = [finding for finding in findings if finding.severity is findings[0].severity]
     first = decisive[0].what.rstrip(".")
     more = f", and {len(decisive) - 1} more" if len(decisive) > 1 else ""

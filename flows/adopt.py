@@ -134,7 +134,7 @@ def adopt(
         preparation = find_preparation(theirs, engine, named, preprocessing, seed)
         looked = look(theirs, engine, named, preparation.chosen, work, seed)
         knowledge = learn_what_is_normal(looked, seed)
-        outcome = examine(looked, ladder_images, sensitivity_images, thumbnails, seed, data)
+        outcome = examine(looked, knowledge, ladder_images, sensitivity_images, thumbnails, seed, data)
         origin = Origin(theirs, named, preparation)
         goldens = choose_goldens(looked.profile, data)
         card = write_card(name, origin, looked, knowledge, outcome, goldens, group_by, data)
@@ -330,12 +330,18 @@ def look(
 
 @task(name="examine the model", cache_policy=NO_CACHE)
 def examine(
-    looked: TrainedModel, ladder_images: int, sensitivity_images: int, thumbnails: bool, seed: int, data: Path
+    looked: TrainedModel,
+    knowledge: Knowledge,
+    ladder_images: int,
+    sensitivity_images: int,
+    thumbnails: bool,
+    seed: int,
+    data: Path,
 ) -> Outcome:
     """How well it does on these photos, on worse ones, and on the same ones wrongly prepared."""
     return Outcome(
         measure(looked.profile, looked.classes),
-        climb_ladder(looked, ladder_images, seed, tell),
+        climb_ladder(looked, knowledge, ladder_images, seed, tell),
         weigh_variants(looked, data, sensitivity_images, seed, tell),
         learn_single(looked, seed, tell, thumbnails=thumbnails),
     )

@@ -37,6 +37,7 @@ from tasks.report.card import (
     SplitComparison,
     WrongPreparation,
 )
+from tasks.report.drift_lines import drift_lines
 from tasks.training import TrainedModel
 from tasks.training.remedies import RECIPE
 from tasks.training.remedies import remedies as recipes_of
@@ -66,7 +67,7 @@ def card_facts(
         learning_curve=tuple(
             LearningPoint(one.share, one.images, _share(one.accuracy)) for one in examined.learning_curve
         ),
-        split_comparison=SplitComparison(examined.splits.sentence, tuple(view.drift_lines(examined.splits.drift))),
+        split_comparison=SplitComparison(examined.splits.sentence, tuple(drift_lines(examined.splits.drift))),
     )
 
 

@@ -177,6 +177,7 @@ def _tell(console: Console, story: Story) -> None:
     )
     console.print("\n[bold]Open these[/bold]")
     places = {f"page of {night.night}": night.page for night in story.nights}
+    places |= {"all nights": f"{story.results}/reports/index.html"}
     places |= {"predictions, Parquet": f"{story.results}/predictions", "bundle": story.bundle}
     places |= {"card of the bundle": f"{story.bundle}/card.html"}
     for name, place in places.items():

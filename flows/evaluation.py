@@ -6,37 +6,66 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from darkroom.errors import WrongUse
-from darkroom.schemas import DRIFT
-from darkroom.summary import Counts, ExpectationResult
-from expectations.drift import night_drift
+from darkroom.schemas import ESTIMATES
+from darkroom.summary import AccuracyEstimate, Counts, ExpectationResult
+from expectations.alarms import Compared, Earlier, compare
+from expectations.budget import A_YEAR, Budget
 from expectations.knowledge import Knowledge
+from expectations.signs import Signs
 from expectations.sketch import Sketch
+from expectations.slices import NO_SLICES, Slices
 from expectations.validation import RowOutcome, TeamSuite, finish_rows, run_night
 from expectations.verdict import Judgement, NightEvidence, judge_night
 
 
 @dataclass(frozen=True)
 class RowEvidence:
-    """What the evaluation needs of some rows: a sketch for drift, and how often each row expectation failed."""
+    """What the evaluation needs of some rows: sketches for drift, of all of them and of their slices, how often each
+    row expectation failed, and the signs of accuracy.
+    """
 
     sketch: Sketch
     outcome: RowOutcome
+    signs: Signs
+    slices: Slices = NO_SLICES
+
+    @classmethod
+    def from_rows(cls, rows: pd.DataFrame, outcome: RowOutcome, knowledge: Knowledge) -> RowEvidence:
+        """Of some rows of the predictions schema."""
+        reference = knowledge.drift
+        return cls(reference.sketch(rows), outcome, knowledge.signs_of(rows), Slices.of(rows, reference))
 
     def merge(self, other: RowEvidence) -> RowEvidence:
         """Of both sets of rows."""
-        return RowEvidence(self.sketch.merge(other.sketch), self.outcome.merge(other.outcome))
+        return RowEvidence(
+            self.sketch.merge(other.sketch),
+            self.outcome.merge(other.outcome),
+            self.signs.merge(other.signs),
+            self.slices.merge(other.slices),
+        )
 
     def to_bytes(self) -> bytes:
         """Kept beside the shard's part in staging."""
         file = io.BytesIO()
         tallies = json.dumps(self.outcome.to_json()).encode()
-        np.savez(file, sketch=np.frombuffer(self.sketch.to_bytes(), np.uint8), tallies=np.frombuffer(tallies, np.uint8))
+        parts: dict[str, Any] = {
+            name: np.frombuffer(data, np.uint8)
+            for name, data in (
+                ("sketch", self.sketch.to_bytes()),
+                ("tallies", tallies),
+                ("signs", self.signs.to_bytes()),
+                ("slices", self.slices.to_bytes()),
+            )
+        }
+        np.savez(file, **parts)
         return file.getvalue()
 
     @classmethod
@@ -44,12 +73,18 @@ class RowEvidence:
         """The other way."""
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             tallies = json.loads(stored["tallies"].tobytes())
-            return cls(Sketch.from_bytes(stored["sketch"].tobytes()), RowOutcome.from_json(tallies))
+            sketch, signs, slices = (stored[name].tobytes() for name in ("sketch", "signs", "slices"))
+            return cls(
+                Sketch.from_bytes(sketch),
+                RowOutcome.from_json(tallies),
+                Signs.from_bytes(signs),
+                Slices.from_bytes(slices),
+            )
 
     @classmethod
     def of(cls, parts: Iterable[RowEvidence], knowledge: Knowledge) -> RowEvidence:
         """Of all shards; memory is that of one."""
-        whole = cls(knowledge.drift.empty_sketch(), RowOutcome())
+        whole = cls(knowledge.drift.empty_sketch(), RowOutcome(), knowledge.no_signs())
         for part in parts:
             whole = whole.merge(part)
         return whole
@@ -68,16 +103,33 @@ class NightFacts:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A night, weighed. `drift` has the columns of darkroom.schemas.DRIFT."""
+    """A night, weighed."""
 
     judgement: Judgement
     expectations: tuple[ExpectationResult, ...]
-    drift: pd.DataFrame
+    compared: Compared
     sketch: Sketch
+    estimate: AccuracyEstimate
+
+    @property
+    def drift(self) -> pd.DataFrame:
+        """All drift rows, slices among them, with the columns of darkroom.schemas.DRIFT: what is committed."""
+        return self.compared.rows
 
 
-def evaluate(rows: RowEvidence, facts: NightFacts, knowledge: Knowledge, teams: Sequence[TeamSuite]) -> Evaluated:
-    """Row expectations over the whole night, table expectations, drift; from all of it one verdict."""
+def evaluate(
+    rows: RowEvidence,
+    facts: NightFacts,
+    knowledge: Knowledge,
+    teams: Sequence[TeamSuite],
+    *,
+    night: date,
+    earlier: Earlier,
+    budget: Budget = A_YEAR,
+) -> Evaluated:
+    """Row expectations over the whole night, table expectations, drift of the night, of its slices and across nights;
+    from all of it one verdict.
+    """
     results = finish_rows(knowledge.suite, rows.outcome)
     looked_at = facts.counts.scored + facts.counts.quarantined
     if looked_at:
@@ -85,19 +137,41 @@ def evaluate(rows: RowEvidence, facts: NightFacts, knowledge: Knowledge, teams: 
         results += run_night(knowledge.suite, metrics, knowledge.suite.limits(looked_at))
         for team in teams:
             results += finish_rows(knowledge.suite, team.run(metrics, "table"))
-    nothing = pd.DataFrame(columns=DRIFT.names)
-    drift = night_drift(knowledge.drift, rows.sketch) if rows.sketch.rows else nothing
+    compared = compare(knowledge.drift, rows.sketch, rows.slices, night, earlier, budget)
     judgement = judge_night(
         NightEvidence(
             counts=facts.counts,
             expectations=results,
-            drift=drift,
+            drift=compared.whole,
             counted_before=facts.counted_before,
             expect_at_least=facts.expect_at_least,
             inbox_missing=facts.inbox_missing,
+            further=compared.findings,
+            could_have_shown=compared.could_have_shown,
         )
     )
-    return Evaluated(judgement, tuple(results), drift, rows.sketch)
+    return Evaluated(judgement, tuple(results), compared, rows.sketch, knowledge.estimate(rows.signs))
+
+
+def estimate_rows(estimate: AccuracyEstimate) -> pd.DataFrame:
+    """The estimate as rows of darkroom.schemas.ESTIMATES; none of a night without images."""
+    if not estimate.rows:
+        return pd.DataFrame(columns=ESTIMATES.names)
+    accuracy = {
+        "quantity": "accuracy",
+        "name": estimate.method,
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "reference": estimate.validation,
+        "backtest_error": estimate.backtest_error,
+        "refused": estimate.refused,
+    }
+    shares = [{"quantity": "class_share", **one.model_dump()} for one in estimate.class_mix]
+    harm = [{"quantity": "harm", "reference": 0.0, **one.model_dump(exclude={"kinds"})} for one in estimate.harm]
+    rows = pd.DataFrame([accuracy, *shares, *harm], columns=ESTIMATES.names).assign(n=estimate.rows)
+    numbers = ["value", "low", "high", "reference", "backtest_error", "shift"]
+    return rows.astype(dict.fromkeys(numbers, "float64"))
 
 
 def night_metrics(sketch: Sketch, facts: NightFacts, knowledge: Knowledge) -> pd.DataFrame:

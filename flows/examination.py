@@ -15,19 +15,20 @@ from darkroom.progress import Progress
 from darkroom.schemas import EMBEDDING_COMPONENTS
 from darkroom.settings import ExaminationOptions, TrainingRecipe
 from expectations.audit import Audit, audit_validation
+from expectations.estimates import Estimator
+from expectations.knowledge import ESTIMATES, Knowledge
 from expectations.measures import Measures, measure_predictions
 from expectations.projection import learn_projection
-from expectations.remedies import Worth, ladder_accuracy
+from expectations.remedies import Worth
 from expectations.sensitivity import Sensitivity
 from expectations.splits import Gap, SplitComparison, compare_splits, generalisation_gap
+from flows.estimating import climb_and_learn
 from flows.repeating import LearningPoint, learn_on_less, try_remedies
 from flows.sensitivity import weigh_variants
 from flows.single import Single, learn_single
 from tasks.corruptions import KINDS
 from tasks.fingerprints import fingerprint
-from tasks.inference import load_engine
 from tasks.training import TrainedModel
-from tasks.training.ladder import climb, some_of
 from tasks.training.repeats import Repeats
 
 
@@ -39,6 +40,12 @@ class Ladder:
     accuracy: NDArray[np.float64]
     hits: int
     images: int
+    estimator: Estimator | None = None
+
+    def to_files(self) -> dict[str, bytes]:
+        """File name → bytes, for the bundle."""
+        files = {"ladder.json": self.to_json().encode()}
+        return files if self.estimator is None else files | {ESTIMATES: self.estimator.to_json().encode()}
 
     def to_json(self) -> str:
         """For the bundle."""
@@ -64,7 +71,7 @@ class Examined:
         """File name → bytes, for the bundle."""
         files = {"audit.json": self.audit.to_json().encode()}
         if self.ladder is not None:
-            files["ladder.json"] = self.ladder.to_json().encode()
+            files |= self.ladder.to_files()
         if self.sensitivity is not None:
             files["sensitivity.json"] = self.sensitivity.to_json().encode()
         if self.single is not None:
@@ -81,6 +88,7 @@ class Examined:
 
 def examine(
     model: TrainedModel,
+    knowledge: Knowledge,
     recipe: TrainingRecipe,
     options: ExaminationOptions,
     folder: Path,
@@ -109,11 +117,11 @@ def examine(
     return Examined(
         measures=measure(profile, model.classes),
         gap=generalisation_gap(right, held, profile["group"].to_numpy()),
-        splits=compare_splits(rows, model.classes, seed=recipe.seed),
+        splits=compare_splits(rows, model.classes),
         audit=audit_validation(
             profile, model.features, prints.hashes, prints.pictures, model.classes, seed=recipe.seed
         ),
-        ladder=climb_ladder(model, options.ladder_images, recipe.seed, progress),
+        ladder=climb_ladder(model, knowledge, options.ladder_images, recipe.seed, progress),
         sensitivity=weigh_variants(model, folder, options.sensitivity_images, recipe.seed, progress),
         single=learn_single(model, recipe.seed, progress, thumbnails=options.thumbnails),
         remedies=remedies,
@@ -144,14 +152,9 @@ def measure(profile: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, Measur
     return measures
 
 
-def climb_ladder(model: TrainedModel, most: int, seed: int, progress: Progress) -> Ladder | None:
+def climb_ladder(model: TrainedModel, knowledge: Knowledge, most: int, seed: int, progress: Progress) -> Ladder | None:
     """Some held-out images through every corruption; none where none are asked for."""
-    held = np.flatnonzero(model.profile["split"] == "validation").tolist()
-    rows = some_of(held, most, seed)
-    if not rows:
+    climbed = climb_and_learn(model, knowledge, most, seed, progress)
+    if climbed is None:
         return None
-    labels = np.array([model.classes.index(label) for label in model.profile["label"].iloc[rows]])
-    predicted = np.array([model.classes.index(name) for name in model.profile["predicted_class"].iloc[rows]])
-    engine = load_engine(model.model_path, model.embedding_layer, input_shape=model.preprocessing.input_shape)
-    found = climb(lambda x: engine.run(x).probabilities, model.resized, rows, model.preprocessing, seed, progress)
-    return Ladder(KINDS, ladder_accuracy(found, labels), int((predicted == labels).sum()), len(rows))
+    return Ladder(KINDS, climbed.accuracy, climbed.hits, climbed.images, climbed.estimator)

@@ -121,7 +121,7 @@ def prove(path: Path) -> Instruments:
     Raises: BundleUnreadable, BundleTampered, GoldenMismatch.
     """
     model = prove_model(path)
-    knowledge = Knowledge.from_files(model.bundle.read_bytes)
+    knowledge = Knowledge.from_files(model.bundle.read_bytes, model.bundle.has)
     instruments = Instruments(model.bundle, model.engine, knowledge, model.proof)
     _proved.clear()
     _proved[str(model.bundle.path)] = instruments

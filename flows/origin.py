@@ -70,9 +70,10 @@ class Outcome:
 
     def to_files(self) -> Mapping[str, bytes]:
         """File name → bytes, for the bundle."""
-        told = {"ladder.json": self.ladder, "sensitivity.json": self.sensitivity}
+        sensitivity = {} if self.sensitivity is None else {"sensitivity.json": self.sensitivity.to_json().encode()}
         return {
-            **{name: one.to_json().encode() for name, one in told.items() if one is not None},
+            **({} if self.ladder is None else self.ladder.to_files()),
+            **sensitivity,
             **self.single.to_files(),
         }
 

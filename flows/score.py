@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from darkroom.errors import InboxMissing
+from darkroom.errors import InboxMissing, StorageError
 from darkroom.names import from_text
 from darkroom.night import folder_of_night, folder_of_nights, is_a_folder_a_night, night_of
 from darkroom.reasons import NightVerdict
@@ -20,8 +20,10 @@ from darkroom.results import commits, history, learned_minimum, now
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.storage import storage_at
 from darkroom.summary import NightSummary
-from flows.evaluation import Evaluated, NightFacts, RowEvidence, evaluate, team_suites
+from expectations.budget import Budget
+from flows.evaluation import Evaluated, NightFacts, RowEvidence, estimate_rows, evaluate, team_suites
 from flows.looking import Proof, look, prove, proved
+from flows.nights_before import nights_before
 from flows.pictures import draw_night
 from tasks import held, publish
 from tasks import intake as inboxes
@@ -30,6 +32,7 @@ from tasks.ledger import open_ledger
 from tasks.machine import libraries
 from tasks.quarantine import Refusal, keep_copies
 from tasks.report.artifact import night_artifact
+from tasks.report.index_page import write_index
 from tasks.report.night_page import NightPage
 from tasks.report.page import write_page
 from tasks.runs import abandon, begin_run
@@ -75,9 +78,9 @@ def score(
         look_at_shard.map(shards, unmapped(attempt.id), unmapped(results), unmapped(proof), unmapped(run)).result()
         settled = publish.settle(attempt)
         evaluated = evaluate_night(attempt, inbox, settled, proof, intake, run)
-        page = draw_page(attempt, settled, evaluated, proof, results, run)
+        page = draw_page(attempt, inbox, settled, evaluated, proof, results, run)
         summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
-    return report_night(page, summary)
+    return report_night(page, summary, results)
 
 
 @task(name="prove the bundle", cache_policy=NO_CACHE)
@@ -133,7 +136,7 @@ def look_at_shard(shard: int, run_id: str, results: Path, proof: Proof, run: Run
     refused = [
         Refusal(str(one.key), one.content_id, one.reason, one.detail, sizes[str(one.key)]) for one in looked.refused
     ]
-    evidence = RowEvidence(instruments.knowledge.drift.sketch(looked.rows), looked.outcome)
+    evidence = RowEvidence.from_rows(looked.rows, looked.outcome, instruments.knowledge)
     stage_part(staging, shard, looked.rows, refused, evidence.to_bytes())
     seconds = time.perf_counter() - started
     get_run_logger().info("%d images, %d refused, %.1f s", len(looked.rows), len(refused), seconds)
@@ -150,14 +153,15 @@ def evaluate_night(
     if settled.lost:
         # Another run has scored some of these since: what the shards left behind is of too many rows.
         parts = (
-            RowEvidence(knowledge.drift.sketch(rows), knowledge.outcome_of(rows, teams))
+            RowEvidence.from_rows(rows, knowledge.outcome_of(rows, teams), knowledge)
             for rows in (table.to_pandas() for table in publish.settled_rows(attempt))
         )
     else:
         sketches = (attempt.staging.sketch(record) for record in attempt.staging.finished().values())
         parts = (RowEvidence.from_bytes(sketch) for sketch in sketches if sketch is not None)
     # Where each night has a folder of its own, the nights are those of all of them.
-    nights = history(storage, attempt.bundle, None if is_a_folder_a_night(inbox) else attempt.inbox)
+    one_inbox = None if is_a_folder_a_night(inbox) else attempt.inbox
+    nights = history(storage, attempt.bundle, one_inbox)
     this = nights["night"] == attempt.night
     folder = Path(from_text(attempt.inbox))
     facts = NightFacts(
@@ -167,14 +171,24 @@ def evaluate_night(
         expect_at_least=_expected(intake.expect_at_least, nights.loc[~this, "scored"].tolist()),
         inbox_missing=None if folder.is_dir() else str(folder),
     )
-    evaluated = evaluate(RowEvidence.of(parts, knowledge), facts, knowledge, teams)
+    evaluated = evaluate(
+        RowEvidence.of(parts, knowledge),
+        facts,
+        knowledge,
+        teams,
+        night=attempt.night,
+        earlier=nights_before(storage, attempt.bundle, one_inbox, attempt.night),
+        budget=Budget(run.false_alarm_nights),
+    )
     get_run_logger().info("%s: %s", evaluated.judgement.verdict, evaluated.judgement.headline)
+    if evaluated.compared.budget_sentence:
+        get_run_logger().info(evaluated.compared.budget_sentence)
     return evaluated
 
 
 @task(name="draw the page", cache_policy=NO_CACHE)
 def draw_page(
-    attempt: Run, settled: Arranged, evaluated: Evaluated, proof: Proof, results: Path, run: RunOptions
+    attempt: Run, inbox: str, settled: Arranged, evaluated: Evaluated, proof: Proof, results: Path, run: RunOptions
 ) -> NightPage:
     """The night's page, before the commit: a run that dies between the two draws it again."""
     judgement = evaluated.judgement
@@ -198,13 +212,21 @@ def draw_page(
         quarantine_reasons=settled.quarantine_reasons,
         findings=judgement.findings,
         expectations=evaluated.expectations,
+        estimate=evaluated.estimate,
         started_at=started.begun_at if started is not None else now(),
         finished_at=now(),
         parameters=_flat(run.model_dump(mode="json")),
         versions=libraries(),
         report=next(one for one in reversed(earlier) if one) if nothing_new else str(folder / "index.html"),
     )
-    page = draw_night(attempt, summary, evaluated, proved(Path(proof.path)), thumbnails=run.thumbnails)
+    page = draw_night(
+        attempt,
+        summary,
+        evaluated,
+        proved(Path(proof.path)),
+        thumbnails=run.thumbnails,
+        inbox=None if is_a_folder_a_night(inbox) else attempt.inbox,
+    )
     if not nothing_new:
         write_page(folder, page)
     return page
@@ -219,15 +241,20 @@ def commit_night(
         for rows in publish.settled_quarantine(attempt):
             keep_copies(attempt.staging.storage, Path(from_text(attempt.inbox)), rows)
     if run.on_alarm == "hold" and summary.verdict is NightVerdict.ALARM:
-        held.hold(attempt, settled, summary, evaluated.drift)
+        held.hold(attempt, settled, summary, evaluated.drift, estimate_rows(evaluated.estimate))
         get_run_logger().warning("Kept back: darkroom release %s, or darkroom discard", attempt.id)
         return summary
-    return publish.commit(attempt, settled, summary, evaluated.drift).summary
+    rows = estimate_rows(evaluated.estimate)
+    return publish.commit(attempt, settled, summary, evaluated.drift, rows).summary
 
 
 @task(name="report", cache_policy=NO_CACHE)
-def report_night(page: NightPage, summary: NightSummary) -> NightSummary:
-    """The night in the Prefect UI."""
+def report_night(page: NightPage, summary: NightSummary, results: Path) -> NightSummary:
+    """The night among all nights, and in the Prefect UI."""
+    try:
+        write_index(results)
+    except StorageError as error:  # what was scored is committed, and the next run writes the page anew
+        get_run_logger().warning("The page over all nights could not be written: %s", error)
     create_markdown_artifact(
         night_artifact(page), key=f"night-{summary.night}", description=f"{summary.verdict}: {summary.headline}"
     )

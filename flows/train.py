@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from darkroom.progress import Progress, tell
 from darkroom.settings import ExaminationOptions, TrainingRecipe
+from expectations.budget import Budget
 from expectations.knowledge import Knowledge, learn_normal
 from flows.card import card_facts
 from flows.examination import Examined, examine
@@ -91,7 +92,7 @@ def train(
     with work_folder(models, folder, recipe) as work:
         model = train_network(folder, recipe, work)
         knowledge = learn_what_is_normal(model, recipe.seed)
-        examined = examine_training(model, recipe, examination, folder, work)
+        examined = examine_training(model, knowledge, recipe, examination, folder, work)
         goldens = choose_goldens(model.profile, folder)
         card = write_card(name, model, examined, knowledge, goldens, recipe, folder)
         bundle = seal(models, name, model, examined, knowledge, goldens, card, promote)
@@ -115,19 +116,23 @@ def train_network(folder: Path, recipe: TrainingRecipe, work: Work) -> TrainedMo
 @task(name="learn what is normal", cache_policy=NO_CACHE)
 def learn_what_is_normal(model: TrainedModel, seed: int) -> Knowledge:
     """The suite, the outlier scores, the calibration and the drift reference."""
-    return learn_normal(model.profile, model.embeddings, model.classes, refused=len(model.left_out), seed=seed)
+    knowledge = learn_normal(model.profile, model.embeddings, model.classes, refused=len(model.left_out), seed=seed)
+    if knowledge.drift.verification is not None:
+        get_run_logger().info(knowledge.drift.verification.sentence(Budget()))
+    return knowledge
 
 
 @task(name="examine the training", cache_policy=NO_CACHE)
 def examine_training(
     model: TrainedModel,
+    knowledge: Knowledge,
     recipe: TrainingRecipe,
     examination: ExaminationOptions,
     folder: Path,
     work: Work,
 ) -> Examined:
     """How well it does, whether its validation is honest, how robust it is, what its remedies are worth."""
-    examined = examine(model, recipe, examination, folder, work.folder, _told_to_the_log())
+    examined = examine(model, knowledge, recipe, examination, folder, work.folder, _told_to_the_log())
     log = get_run_logger()
     log.info(examined.splits.sentence)
     log.info(examined.audit.sentence())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,6 @@ from tasks.staging import ManifestRecord, ShardRecord, Staging, tally
 
 _DEFERRING = pa.array([str(reason) for reason in Reason if status_of(reason) is FileStatus.DEFERRED])
 _RETRYABLE = pa.array([str(reason) for reason in Reason if reason.retryable])
-_DRIFT = "drift.parquet"
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,12 @@ def published(staging: Staging, dataset: Dataset) -> list[str]:
 
 
 def arrange(
-    staging: Staging, bundle: str, night: object, lost: pa.Array, base: int, *, with_drift: bool = False
+    staging: Staging, bundle: str, night: object, lost: pa.Array, base: int, *, whole_night: Sequence[Dataset] = ()
 ) -> Arranged:
     """Make `publish/` anew from the manifest and the finished shards, without the lost contents.
 
-    Nothing that it is made from is changed, so it can be made again after a crash or another loss.
+    Nothing that it is made from is changed, so it can be made again after a crash or another loss. `whole_night`: what
+    add_night_rows has staged.
     """
     frozen, shards = _complete(staging)
     staging.storage.remove_folder(staging.key("publish"))
@@ -81,8 +81,8 @@ def arrange(
             retryable = pc.is_in(quarantined["reason"], value_set=_RETRYABLE)
             builder.add("quarantine", files, quarantined.append_column("retryable", retryable).select(QUARANTINE.names))
             tally_.reasons.update(tally(quarantined["reason"]))
-    if with_drift:
-        builder.drift()
+    for dataset in whole_night:
+        builder.night_rows(dataset)
     counts = Counts.of(dict(tally_.statuses))
     scored = sum(part.rows for part in tally_.parts if part.dataset == "predictions")
     if not counts.balanced or counts.scored != scored:
@@ -105,14 +105,17 @@ def arrange(
     )
 
 
-def add_drift(staging: Staging, bundle: str, night: object, drift: pa.Table | Any | None) -> tuple[Part, ...]:
-    """Stage the drift rows of the night and put them beside what is arranged; none: no part."""
-    if drift is None or not len(drift):
-        return ()
-    staging.storage.write(staging.key(_DRIFT), part_bytes("drift", drift)[0])
-    staging.storage.remove_folder(staging.key("publish", "drift"))
+def add_night_rows(
+    staging: Staging, bundle: str, night: object, tables: Mapping[Dataset, pa.Table | Any | None]
+) -> tuple[Part, ...]:
+    """Stage rows about the night as a whole (drift, estimates) and put them beside what is arranged; none: no part."""
     tally_ = _Tally()
-    _Builder(staging, bundle, night, tally_).drift()
+    for dataset, rows in tables.items():
+        if rows is None or not len(rows):
+            continue
+        staging.storage.write(staging.key(_night_file(dataset)), part_bytes(dataset, rows)[0])
+        staging.storage.remove_folder(staging.key("publish", dataset))
+        _Builder(staging, bundle, night, tally_).night_rows(dataset)
     return tuple(tally_.parts)
 
 
@@ -153,8 +156,8 @@ class _Builder:
         self.staging.storage.write(self._key(dataset, number), data)
         self._part(dataset, number, len(table), len(data), hashlib.sha256(data).hexdigest())
 
-    def drift(self) -> None:
-        self.add("drift", 0, self.staging.read_table(self.staging.key(_DRIFT)))
+    def night_rows(self, dataset: Dataset) -> None:
+        self.add(dataset, 0, self.staging.read_table(self.staging.key(_night_file(dataset))))
 
     def _key(self, dataset: Dataset, number: int) -> str:
         return self.staging.key("publish", dataset, _part_name(number))
@@ -163,6 +166,10 @@ class _Builder:
         folder = final_folder(self.bundle, self.night, self.staging.run, dataset)
         path = f"{folder}/{_part_name(number)}"
         self.tally.parts.append(Part(dataset=dataset, path=path, rows=rows, bytes=size, sha256=sha256))
+
+
+def _night_file(dataset: Dataset) -> str:
+    return f"{dataset}.parquet"
 
 
 def _part_name(number: int) -> str:

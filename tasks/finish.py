@@ -6,35 +6,42 @@ looks again at what was scored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
 
 from darkroom.errors import CommitConflict, StorageError, WrongUse
-from darkroom.results import Commit, commit_key, commits, now
+from darkroom.results import Commit, Dataset, commit_key, commits, now
 from darkroom.storage import Storage, storage_at
 from darkroom.summary import NightSummary
-from tasks.arrange import Arranged, add_drift, arrange, final_folder, scored_ids
+from tasks.arrange import Arranged, add_night_rows, arrange, final_folder, scored_ids
 from tasks.ledger import open_ledger
 from tasks.staging import Intent, Run, RunRecord, Staging, bundle_lock, bundle_lock_name, run_lock
 
+# A table of pyarrow, a frame, or nothing.
+Rows: TypeAlias = pd.DataFrame | Any | None
+# Datasets whose rows are about the night as a whole: another run's commit takes none of them away.
+WHOLE_NIGHT: tuple[Dataset, ...] = ("drift", "estimates")
 
-def intent_of(run: Run, settled: Arranged, summary: NightSummary, drift: pa.Table | pd.DataFrame | None) -> Intent:
+
+def intent_of(run: Run, settled: Arranged, summary: NightSummary, drift: Rows, estimates: Rows = None) -> Intent:
     """What `commit` will commit, or a held run would."""
     frozen = run.staging.frozen()
     if frozen is None:
         raise WrongUse("A run is committed after it was settled.", found=f"run {run.id} has no manifest")
+    added = add_night_rows(run.staging, run.bundle, run.night, {"drift": drift, "estimates": estimates})
     return Intent(
         base=settled.base,
         bundle=run.bundle,
         night=run.night,
         run=run.id,
         inbox=run.inbox,
-        parts=(*settled.parts, *add_drift(run.staging, run.bundle, run.night, drift)),
+        parts=(*settled.parts, *added),
         summary=_counted(summary, settled),
         taken_in_at=frozen.taken_in_at,
     )
@@ -131,8 +138,9 @@ def _finish(staging: Staging) -> Commit | None:
 def _look_again(staging: Staging, intent: Intent) -> Intent:
     """Others have committed since: take back what is in place, drop what they scored, and decide again."""
     take_back(staging.storage, intent)
-    with_drift = any(part.dataset == "drift" for part in intent.parts)
-    arranged = arrange_since(staging, intent.bundle, intent.night, with_drift=with_drift)
+    there = {part.dataset for part in intent.parts}
+    whole_night = [dataset for dataset in WHOLE_NIGHT if dataset in there]
+    arranged = arrange_since(staging, intent.bundle, intent.night, whole_night=whole_night)
     changed = intent.model_copy(
         update={"base": arranged.base, "parts": arranged.parts, "summary": _counted(intent.summary, arranged)}
     )
@@ -156,14 +164,14 @@ def _final_folders(intent: Intent) -> list[tuple[str, str]]:
     return [(name, final_folder(intent.bundle, intent.night, intent.run, name)) for name in datasets]
 
 
-def arrange_since(staging: Staging, bundle: str, night: date, *, with_drift: bool = False) -> Arranged:
+def arrange_since(staging: Staging, bundle: str, night: date, *, whole_night: Sequence[Dataset] = ()) -> Arranged:
     """Arrange what nobody else has scored since the intake."""
     frozen = staging.frozen()
     ledger = open_ledger(staging.storage, bundle, 0 if frozen is None else frozen.base)
     nothing = pa.array([], pa.string())
     lost = ledger.already_scored(scored_ids(staging)) if ledger.commits else nothing
     base = ledger.newest if frozen is None else max(frozen.base, ledger.newest)
-    return arrange(staging, bundle, night, lost, base, with_drift=with_drift)
+    return arrange(staging, bundle, night, lost, base, whole_night=whole_night)
 
 
 def _counted(summary: NightSummary, arranged: Arranged) -> NightSummary:

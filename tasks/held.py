@@ -6,25 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pandas as pd
-import pyarrow as pa
-
 from darkroom.errors import WrongUse
 from darkroom.results import Commit
 from darkroom.storage import Storage, storage_at
 from darkroom.summary import NightSummary
 from tasks.arrange import Arranged
-from tasks.finish import finish, intent_of, write_intent
+from tasks.finish import Rows, finish, intent_of, write_intent
 from tasks.staging import Intent, Run, Staging, bundle_lock, run_lock, valid_id
 
 
-def hold(run: Run, settled: Arranged, summary: NightSummary, drift: pa.Table | pd.DataFrame | None = None) -> None:
+def hold(run: Run, settled: Arranged, summary: NightSummary, drift: Rows = None, estimates: Rows = None) -> None:
     """Keep a settled run back, until it is released or discarded; it replaces an earlier held run of its night.
 
     Its contents count as not scored: a later run may score and commit them, and then this one loses them.
     """
     storage = run.staging.storage
-    write_intent(run.staging, "held.json", intent_of(run, settled, summary, drift))
+    write_intent(run.staging, "held.json", intent_of(run, settled, summary, drift, estimates))
     run.unlock_bundle()
     for earlier in held(storage):
         same_work = (earlier.bundle, earlier.night, earlier.inbox) == (run.bundle, run.night, run.inbox)

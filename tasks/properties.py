@@ -81,11 +81,16 @@ def measure(header: Header, pixels: Pixels) -> dict[str, Value]:
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
         raise ValueError(f"pixels must be uint8 of shape (H, W, 3), not {pixels.dtype} of {pixels.shape}")
+    measured: dict[str, Value] = {**_of_file(header), **measure_pixels(pixels)}
+    return {name: measured[name] for name in NAMES}
+
+
+def measure_pixels(pixels: Pixels) -> dict[str, float]:
+    """The properties that need no file, of uint8 RGB (H, W, 3): those from `luminance_mean` on."""
     reduced = reduce(pixels)
     crop = native_crop(pixels)
     counts = histogram(reduced.luma)
-    measured: dict[str, Value] = {
-        **_of_file(header),
+    return {
         **_of_tones(counts),
         **_of_colours(reduced),
         "sharpness": sharpness(reduced.luma, mean_and_std(counts)[1]),
@@ -93,7 +98,6 @@ def measure(header: Header, pixels: Pixels) -> dict[str, Value]:
         "noise": noise(crop),
         "blockiness": blockiness(crop),
     }
-    return {name: measured[name] for name in NAMES}
 
 
 # --- the two views of the pixels that everything is measured on ---------------------------------------------------
@@ -153,7 +157,7 @@ def histogram(luma: NDArray[np.uint8]) -> NDArray[np.int64]:
 _LEVELS: Final = np.arange(256, dtype=np.int64)
 
 
-def _of_tones(counts: NDArray[np.int64]) -> dict[str, Value]:
+def _of_tones(counts: NDArray[np.int64]) -> dict[str, float]:
     mean, std = mean_and_std(counts)
     n = int(counts.sum())
     return {
@@ -189,7 +193,7 @@ def entropy(counts: NDArray[np.int64]) -> float:
 # --- colours --------------------------------------------------------------------------------------------------------
 
 
-def _of_colours(reduced: Reduced) -> dict[str, Value]:
+def _of_colours(reduced: Reduced) -> dict[str, float]:
     red, green, blue = (int(channel.sum(dtype=np.uint32)) for channel in reduced.channels)
     whole = red + green + blue
     shares = (red / whole, green / whole, blue / whole) if whole else (1 / 3, 1 / 3, 1 / 3)

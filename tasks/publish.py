@@ -17,13 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import pandas as pd
 import pyarrow as pa
 
 from darkroom.results import Commit
 from darkroom.summary import NightSummary
 from tasks.arrange import Arranged, published
-from tasks.finish import arrange_since, finish, intent_of, recover, take_back, write_intent
+from tasks.finish import Rows, arrange_since, finish, intent_of, recover, take_back, write_intent
 from tasks.held import discard, held, hold, release
 from tasks.runs import abandon, begin_run
 from tasks.staging import Run, Staging, bundle_lock, stage_part
@@ -75,13 +74,13 @@ def settled_quarantine(run: Run) -> Iterator[pa.Table]:
         yield run.staging.read_table(key)
 
 
-def commit(run: Run, settled: Arranged, summary: NightSummary, drift: pa.Table | pd.DataFrame | None = None) -> Commit:
-    """Make the settled rows and the drift rows (schema DRIFT) part of the results, for good.
+def commit(run: Run, settled: Arranged, summary: NightSummary, drift: Rows = None, estimates: Rows = None) -> Commit:
+    """Make the settled rows, the drift rows (schema DRIFT) and the estimates (ESTIMATES) part of the results, for good.
 
     What can be counted in the summary (counts, trusted, suspect, classes, quarantine_reasons) is taken from the rows;
     its verdict and findings stay as they are. Returns the commit, with its number in its summary.
     """
-    write_intent(run.staging, "intent.json", intent_of(run, settled, summary, drift))
+    write_intent(run.staging, "intent.json", intent_of(run, settled, summary, drift, estimates))
     done = finish(run.staging)
     run.unlock_bundle()
     return done

@@ -16,7 +16,14 @@ from PIL import Image
 from darkroom import results as committed
 from darkroom.names import from_text
 from darkroom.reasons import NightVerdict, Reason
-from darkroom.schemas import CATEGORICAL_PROPERTIES, DESCRIPTIVE_PROPERTIES, DRIFT, NUMERIC_PROPERTIES, PREDICTIONS
+from darkroom.schemas import (
+    CATEGORICAL_PROPERTIES,
+    DESCRIPTIVE_PROPERTIES,
+    DRIFT,
+    ESTIMATES,
+    NUMERIC_PROPERTIES,
+    PREDICTIONS,
+)
 from darkroom.storage import storage_at
 from darkroom.summary import Counts, NightSummary
 from tasks import publish
@@ -117,6 +124,13 @@ def drift_rows() -> pa.Table:
     return pa.Table.from_pylist([{**row, **words, "n": 9, "n_reference": 80}], schema=DRIFT)
 
 
+def estimate_rows() -> pa.Table:
+    row: dict[str, Any] = dict.fromkeys(ESTIMATES.names)
+    return pa.Table.from_pylist(
+        [{**row, "quantity": "accuracy", "name": "ladder", "value": 0.8, "n": 9}], schema=ESTIMATES
+    )
+
+
 def score(
     results: Path,
     inbox: Path,
@@ -125,6 +139,7 @@ def score(
     bundle: str = BUNDLE,
     shard_size: int = 4,
     rehash: bool = False,
+    verdict: NightVerdict = NightVerdict.OK,
     before_shards: Callable[[publish.Run], None] | None = None,
     before_settling: Callable[[publish.Run], None] | None = None,
     before_commit: Callable[[publish.Run], None] | None = None,
@@ -148,7 +163,7 @@ def score(
             keep_copies(storage_at(results), inbox, rows)
         if before_commit is not None:
             before_commit(run)
-        return publish.commit(run, settled, summary_of(run, settled), drift_rows())
+        return publish.commit(run, settled, summary_of(run, settled, verdict), drift_rows(), estimate_rows())
 
 
 def rows_of(results: Path) -> list[tuple[str, str, str, str]]:

@@ -46,8 +46,8 @@ from tasks.report.card.words import (
     learning_sentence,
     remedies_sentence,
 )
+from tasks.report.drift_lines import DriftLine
 from tasks.report.page import LARGEST_PAGE
-from tasks.report.view import DriftLine
 from tests.shown import HOSTILE, Outline, assert_harmless, assert_stays_text, jpeg
 
 

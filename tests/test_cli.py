@@ -18,12 +18,15 @@ COMMANDS = (
     "adopt",
     "audit",
     "diagnose",
+    "evaluate",
+    "suspects",
     "explain",
     "verify",
     "score",
     "held",
     "release",
     "discard",
+    "acknowledge",
     "predict",
     "promote",
     "serve",
@@ -67,6 +70,8 @@ def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
         pytest.param(["score", "models/none", "inbox", "--night", "yesterday"], 2, "night", id="no date"),
         pytest.param(["score", "m", "i", "--timezone", "Mars/Base"], 2, "time zone", id="no such time zone"),
         pytest.param(["score", "m", "i", "--shard-size", "0"], 2, "shard_size", id="a shard of nothing"),
+        pytest.param(["score", "m", "i", "--false-alarm-nights", "1"], 2, "false_alarm_nights", id="an alarm a day"),
+        pytest.param(["acknowledge", "2026-01-01", "--reason", "x"], 2, "no alarm to acknowledge", id="no alarm"),
         pytest.param(["score", "m", "i", "--on-alarm", "panic"], 2, "panic", id="no such way"),
         pytest.param(["train", "no-such-folder"], 2, "no-such-folder", id="no photos"),
         pytest.param(["train", ".", "--backbone-argument", "alpha"], 2, "name=number", id="half an argument"),
@@ -136,7 +141,11 @@ def test_an_alarm_that_is_held_is_no_part_of_the_results_until_it_is_released(bu
     assert "darkroom release" in done.stdout
     (kept,) = json.loads(darkroom("held", *place, "--json").stdout)
     assert kept["verdict"] == "alarm"
+    all_nights = tmp_path / "results" / "reports" / "index.html"
+    assert f"run <bdi>{kept['run_id']}</bdi>" in all_nights.read_text(encoding="utf-8")
     released = darkroom("release", kept["run_id"], *place)
     assert released.returncode == 0
     assert len(package.read(tmp_path / "results")) == 40
+    assert "Kept back" not in all_nights.read_text(encoding="utf-8")
+    assert "1 night: 1 alarm." in all_nights.read_text(encoding="utf-8")
     assert json.loads(darkroom("held", *place, "--json").stdout) == []

@@ -54,6 +54,7 @@ def test_pages_card_and_rows_are_where_the_demo_says(told: dict[str, Any]) -> No
         assert night["headline"].split(";")[0] in page.read_text()
         assert len(darkroom.read(told["results"], night=night["night"])) == night["images"]
     assert (Path(told["bundle"]) / "card.html").is_file()
+    assert "3 nights: 1 ok, 2 alarm." in (Path(told["results"]) / "reports" / "index.html").read_text()
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,18 @@ from rich.console import Console
 
 from darkroom.errors import StorageError
 from darkroom.reasons import NightVerdict, Reason
-from darkroom.schemas import DRIFT, NUMERIC_PROPERTIES, PREDICTIONS, QUARANTINE
+from darkroom.schemas import CATEGORICAL_PROPERTIES, DRIFT, NUMERIC_PROPERTIES, PREDICTIONS, QUARANTINE
 from darkroom.summary import Counts, ExpectationResult, Finding, NightSummary, Severity
 from tasks.report.artifact import night_artifact
 from tasks.report.charts import histogram_svg, night_chart
-from tasks.report.night_page import Histogram, NightPage
+from tasks.report.drift_lines import drift_lines, drift_sentence, effect
+from tasks.report.further import AcrossShown, CauseShown, EstimateShown, LabelledShown, SliceShown
+from tasks.report.night_page import Histogram, Mix, NearPhoto, NightPage
 from tasks.report.page import LARGEST_PAGE, page_html, write_page
+from tasks.report.past import PastNight, Series
 from tasks.report.terminal import print_night, print_predictions
 from tasks.report.untrusted import in_markdown, visible
-from tasks.report.view import class_shares, drift_lines, drift_sentence
+from tasks.report.view import class_shares
 from tests.shown import HOSTILE, Outline, assert_harmless, assert_stays_text, jpeg, kinds_of_tokens
 
 
@@ -139,6 +143,38 @@ def night(**changes: object) -> NightPage:
     return NightPage(**(facts | changes))  # type: ignore[arg-type]
 
 
+TRAINING_PHOTO = "f" * 64
+
+
+def full_night(text: str = "calm", **changes: object) -> NightPage:
+    """A night of which everything is known, with `text` wherever a text may come from."""
+    nights = tuple(date(2026, 5, day) for day in (3, 4, 5))
+    facts: dict[str, object] = {
+        "mixes": {"format": Mix(("JPEG", text), np.array([150, 50]), np.array([1000, 0]))},
+        "past": {
+            "sharpness": Series(nights, np.array([9.0, 9.5, 4.0]), ("ok", "warn", "alarm"), 10.0, 1.5),
+            "format": Series(nights, np.array([0.0, 0.0, 0.4]), ("ok", "ok", "warn"), 0.0),
+        },
+        "recent": tuple(
+            PastNight(
+                "parts-3-9f2c41d07ab3", night, verdict, text, scored=90, suspect=4, quarantined=2, page="x/y.html"
+            )
+            for night, verdict in zip(nights[1::-1], ("warn", text), strict=True)
+        ),
+        "near": {f"{1:064x}": (NearPhoto(TRAINING_PHOTO, text, text, 0.2), NearPhoto("e" * 64, text, text, 0.4))},
+        "thumbnails": {TRAINING_PHOTO: jpeg(9), **{f"{number:064x}": jpeg(number) for number in (1, 2)}},
+        "causes": (CauseShown(text, text, 0.8, (text,), text), CauseShown("class mix", "Second.")),
+        "estimate": EstimateShown(text, 0.83, 0.78, 0.88, 0.9, (text,)),
+        "labelled": LabelledShown(("gear", text), np.array([[80, 5], [7, 30]]), 0.84, 0.93),
+        "slices": (SliceShown(text, 60, "alarm", text, "−1.20 sd", 0.0003, ((f"{2:064x}", text),)),),
+        "across": AcrossShown(nights, (1.0, 90.0, 900.0), 730.0, text),
+        "budget": text,
+        "sealed": {text: text},
+        "index": "../../../index.html",
+    }
+    return night(**(facts | changes))
+
+
 def empty_night() -> NightPage:
     return NightPage(
         summary=summary(
@@ -163,7 +199,8 @@ def empty_night() -> NightPage:
 
 def hostile_night(text: str) -> NightPage:
     """A night in which every text that comes from files or from people is `text`."""
-    return night(
+    return full_night(
+        text,
         summary=summary(
             bundle_id=text,
             inbox=text,
@@ -183,6 +220,7 @@ def hostile_night(text: str) -> NightPage:
         drift=drift(
             {"family": "probabilities", "metric": text, "verdict": "alarm", "effect": 1.0},
             {"family": text, "metric": text},
+            {"metric": "format"},  # its place among the multiples is not by its name
         ),
         predictions=predictions(
             prediction(1, path=text, predicted_class=text, verdict="suspect", reasons=[text, "unusual_property"]),
@@ -207,6 +245,11 @@ def in_terminal(show: Callable[[Console], None], width: int = 100) -> str:
 @pytest.fixture(scope="module")
 def page() -> str:
     return page_html(night())
+
+
+@pytest.fixture(params=["ordinary", "everything known"])
+def any_page(request: pytest.FixtureRequest) -> str:
+    return page_html(night() if request.param == "ordinary" else full_night())
 
 
 def test_the_page_says_every_count_and_that_they_add_up(page: str) -> None:
@@ -237,14 +280,16 @@ def test_the_page_says_what_the_night_knows(page: str) -> None:
         assert said in text, said
 
 
-def test_the_page_is_one_file_that_loads_and_runs_nothing(page: str) -> None:
-    outline = Outline(page)
+def test_the_page_is_one_file_that_loads_and_runs_nothing(any_page: str) -> None:
+    page, outline = any_page, Outline(any_page)
     assert not {"script", "iframe", "object", "embed", "form", "link", "base"} & {tag for tag, _ in outline.elements}
     for tag, attributes in outline.elements:
         for name, value in attributes.items():
             assert not name.startswith("on")
             if name in ("src", "href", "srcset", "data", "action", "xlink:href"):
-                assert (value or "").startswith(("data:image/", "#")), (tag, name)
+                # A link to another night is followed by a person, and loads nothing.
+                expected = ("#", "../../../") if tag == "a" else ("data:image/", "#")
+                assert (value or "").startswith(expected), (tag, name)
     assert "http:" not in page
     assert "https:" not in page
     assert "url(" not in page
@@ -261,17 +306,157 @@ def test_a_screen_reader_finds_its_way(page: str) -> None:
     assert outline.all("html") == [{"lang": "en"}]
     assert [tags.count(landmark) for landmark in ("header", "nav", "main", "footer", "h1")] == [1] * 5
     assert tags.count("table") == tags.count("caption")
+    assert_accessible(outline)
+    assert "tonight centred at" in outline.text
+
+
+def assert_accessible(outline: Outline) -> None:
+    """Names for whatever has none by its text; headings in order; each anchor has its target."""
     ids = [attributes["id"] for _, attributes in outline.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     for attributes in outline.all("a"):
-        assert (attributes["href"] or "")[1:] in ids
+        href = attributes["href"] or ""
+        assert href.startswith("../../../") or href[1:] in ids
     for attributes in outline.all("section"):
         assert attributes["aria-labelledby"] in ids
     assert outline.all("img")
     assert all(attributes.get("alt") for attributes in outline.all("img"))
-    assert all(attributes.get("aria-hidden") == "true" for attributes in outline.all("svg"))
-    assert any("tonight centred at" in (attributes.get("aria-label") or "") for attributes in outline.all("figure"))
+    tags = [tag for tag, _ in outline.elements]
+    assert tags.count("table") == tags.count("caption")
+    charts = outline.all("svg")
+    assert charts
+    assert all(attributes.get("role") == "img" for attributes in charts)
+    assert tags.count("title") == len(charts) + 1
     assert all(attributes.get("scope") for attributes in outline.all("th"))
+    assert all(attributes.get("aria-label") for attributes in outline.all("nav"))
+    levels = [int(tag[1]) for tag in tags if tag in ("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+
+
+def test_a_page_of_which_everything_is_known_is_accessible_too() -> None:
+    assert_accessible(Outline(page_html(full_night())))
+
+
+def test_what_is_known_of_a_night_has_its_section_and_what_is_not_has_none() -> None:
+    every = Outline(page_html(full_night("a said thing")))
+    known = {attributes["id"] for attributes in every.all("h2")}
+    bare = {attributes["id"] for attributes in Outline(page_html(night())).all("h2")}
+    assert known - bare == {"causes", "accuracy", "labels"}
+    for said in (
+        "80% sure", "What to do a said thing", "83%", "on validation 90%",
+        "122 of 1,234 images have a label; 110 of them were predicted so: 90% (84% to 93%).",
+        "From a said thing", "−1.20 sd", "an alarm from 730 on", "nearest in training: a said thing ×2",
+        "sharpness over 3 nights: 4 to 9.5, the last 4, training 10; alarm on 5 May; warn on 4 May.",
+    ):  # fmt: skip
+        assert said in every.text, said
+    calm = Outline(page_html(night())).text
+    for word in ("Nights together", "have a label", "estimated accuracy", "nearest in training", "Below, the nights"):
+        assert word not in calm, word
+
+
+def test_a_refused_estimate_says_why_and_shows_no_number() -> None:
+    html = page_html(full_night(estimate=EstimateShown("Accuracy is not estimated: new classes came.")))
+    assert "Accuracy is not estimated: new classes came." in Outline(html).text
+    assert 'class="gauge"' not in html
+    assert "estimated accuracy" not in html
+
+
+def test_many_classes_are_told_by_their_confusions_and_not_by_a_wall_of_numbers() -> None:
+    counts = np.eye(40, dtype=np.int64) * 5
+    counts[3, 7] = 4
+    outline = Outline(
+        page_html(full_night(labelled=LabelledShown(tuple(f"kind {k}" for k in range(40)), counts), mixes={}))
+    )
+    assert "The commonest confusions" in outline.text
+    assert "kind 3\nkind 7\n4" in outline.text
+    assert not any("heat" in (attributes.get("class") or "") for attributes in outline.all("table"))
+
+
+def test_each_category_is_shown_with_its_shares_and_the_rare_ones_together() -> None:
+    names = tuple(f"<{letter}>" for letter in "abcdefg")
+    mix = Mix(names, np.array([50, 20, 10, 9, 6, 5, 0]), np.array([90, 10, 0, 0, 0, 0, 0]))
+    text = Outline(page_html(full_night(mixes={"format": mix}))).text
+    told = text[text.index("format: share of images tonight, and in training") :]
+    assert re.findall(r"<[a-g]>|\d more|\d+%", told)[:8] == [
+        "<a>", "50%", "90%", "50%", "<b>", "20%", "10%", "20%",
+    ]  # fmt: skip
+    assert "2 more" in text
+
+
+def test_the_nights_before_are_links_with_tonight_as_the_last() -> None:
+    outline = Outline(page_html(full_night()))
+    links = [attributes["href"] for attributes in outline.all("a")]
+    assert links.count("../../../index.html") == 1
+    assert links.count("../../../x/y.html") == 2
+    assert outline.text.index("2026-05-03") < outline.text.index("2026-05-04") < outline.text.index("this night")
+
+
+def test_without_thumbnails_no_picture_of_any_kind_is_on_the_page_or_in_the_artifact() -> None:
+    private = full_night(thumbnails={})
+    html = page_html(private)
+    assert Outline(html).all("img") == []
+    assert "data:image" not in html
+    assert "It shows no pictures." in html
+    assert "data:image/jpeg" not in night_artifact(private)
+
+
+def test_training_photos_are_shown_beside_an_image_with_their_label() -> None:
+    outline = Outline(page_html(full_night("washer")))
+    alts = [attributes["alt"] for attributes in outline.all("img")]
+    assert alts.count("training photo of washer, washer") == 1
+
+
+def test_where_room_is_short_training_photos_go_before_tonights() -> None:
+    rows = [prediction(n, verdict="suspect", confidence=n / 100) for n in range(24)]
+    near = {f"{n:064x}": tuple(NearPhoto(f"{n}-{k}", "t.jpg", "gear", 0.1) for k in range(3)) for n in range(24)}
+    pictures = {f"{n:064x}": jpeg(n, (300, 240), quality=90) for n in range(24)}
+    pictures |= {photo.content_id: jpeg(5, (300, 240), quality=90) for photos in near.values() for photo in photos}
+    outline = Outline(page_html(night(predictions=predictions(*rows), thumbnails=pictures, near=near)))
+    alts = [attributes["alt"] or "" for attributes in outline.all("img")]
+    assert sum(alt.startswith("session-1/") for alt in alts) == 24
+    assert 0 < sum(alt.startswith("training photo") for alt in alts) < 72
+
+
+def test_a_page_with_every_property_over_thirty_nights_is_small() -> None:
+    nights = tuple(date(2026, 4, day + 1) for day in range(30))
+    rng = np.random.default_rng(0)
+    names = [*NUMERIC_PROPERTIES, *CATEGORICAL_PROPERTIES]
+    past = {name: Series(nights, rng.normal(10, 1, 30), ("ok",) * 30, 10.0, 1.0) for name in names}
+    histograms = {
+        name: Histogram(np.linspace(0, 20, 25), rng.integers(0, 90, 24), rng.integers(0, 90, 24))
+        for name in NUMERIC_PROPERTIES
+    }
+    mixes = {name: Mix(("a", "b"), np.array([3, 4]), np.array([30, 4])) for name in CATEGORICAL_PROPERTIES}
+    html = page_html(night(histograms=histograms, mixes=mixes, past=past, thumbnails={}))
+    assert len(Outline(html).all("svg")) == 2 * len(names) - len(CATEGORICAL_PROPERTIES)
+    assert len(html.encode()) < 250_000
+
+
+def test_the_artifact_names_cause_estimate_and_the_nights_before() -> None:
+    artifact = night_artifact(full_night("a said thing"))
+    for said in ("What to do: a said thing", "| 2026-05-04 | warn | 90 | 4 | 2 |", "have a label"):
+        assert said in artifact
+
+
+def test_an_effect_has_the_direction_in_which_the_mean_went() -> None:
+    rows = drift(
+        {"metric": "down", "effect": 1.5, "reference_value": 10.0, "night_value": 4.0},
+        {"metric": "up", "effect": 1.5, "reference_value": 10.0, "night_value": 14.0},
+        {"metric": "wider", "effect": 0.4, "statistic_name": "spread", "night_value": 4.0},
+        {"metric": "format", "effect": 0.4, "reference_value": None, "night_value": None},
+    )
+    shown = {line.metric: effect(line) for line in drift_lines(rows)}
+    assert shown == {"down": "−1.50 sd", "up": "+1.50 sd", "wider": "spread by 40%", "format": "0.40 V"}
+
+
+def test_dots_and_bands_of_one_table_are_on_one_scale() -> None:
+    rows = drift(
+        {"metric": "far", "effect": 4.0, "night_value": 20.0, "smallest_detectable_effect": 3.0, "verdict": "alarm"},
+        {"metric": "near", "effect": 2.0, "night_value": 20.0, "smallest_detectable_effect": 1.0, "verdict": "warn"},
+    )
+    html = page_html(night(drift=rows))
+    assert re.findall(r"--e:([\d.]+)%;--d:([\d.]+)%", html) == [("46.0", "69.0"), ("23.0", "23.0")]
 
 
 def test_two_pages_of_one_night_are_the_same_bytes() -> None:

@@ -1,4 +1,4 @@
-"""The deployments `train`, `score`, `verify`, `explain`: what `darkroom serve` registers; prefect.yaml says it, too."""
+"""The deployments `train`, `score`, `evaluate`, …: what `darkroom serve` registers; prefect.yaml says it, too."""
 
 from __future__ import annotations
 
@@ -75,6 +75,12 @@ DEPLOYMENTS = (
         entrypoint="flows.diagnose.diagnose",
         description="Say which mistake makes the predictions that somebody got elsewhere.",
         parameters={"bundle": "models/model"},
+    ),
+    Deployment(
+        name="evaluate",
+        entrypoint="flows.evaluate.evaluate",
+        description="Join labels that arrived later to what was scored: accuracy beside what was estimated.",
+        parameters={"bundle": "models/model", "results": "results"},
     ),
     Deployment(
         name="explain",

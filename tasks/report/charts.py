@@ -1,7 +1,7 @@
 """The charts of a night, drawn with matplotlib's objects (never pyplot, whose figures are global and never freed).
 
-Charts inside the page are SVG without text: its colours are the page's own variables, so that they follow light and
-dark, and its words are HTML, so that they follow the reader's font and are read aloud.
+Charts inside the page are SVG without drawn text: its colours are the page's own variables, so that they follow light
+and dark; its words are HTML around it, so that they follow the reader's font. A title says what is seen.
 """
 
 from __future__ import annotations
@@ -15,32 +15,42 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from markupsafe import escape
 from numpy.typing import NDArray
 
+from tasks.report.drift_lines import DriftLine
 from tasks.report.night_page import Histogram
 from tasks.report.untrusted import visible
-from tasks.report.view import ClassShare, DriftLine, share
+from tasks.report.view import ClassShare, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Stand-ins that matplotlib understands → variables of the page's style sheet.
-_THEME: Final = {"#010203": "var(--training)", "#010204": "var(--tonight)", "#010205": "var(--rule)"}
-_TRAINING, _TONIGHT, _RULE = _THEME
+_THEME: Final = {
+    "#010203": "var(--training)",
+    "#010204": "var(--tonight)",
+    "#010205": "var(--rule)",
+    "#010206": "var(--warn)",
+    "#010207": "var(--alarm)",
+    "#010208": "var(--quiet)",
+}
+TRAINING, TONIGHT, RULE, WARN, ALARM, QUIET = _THEME
 INK, MUTED, PALE, NIGHT = "#22211e", "#6a665e", "#cdc8be", "#2b5f8f"
 _COLOURS: Final = {"alarm": "#b3261e", "warn": "#a86a00"}
 _LONGEST_LABEL = 22
+_LONGEST_TITLE = 400
 _NEVER_SHOWN = "\u25a1"
 
 
-def histogram_svg(histogram: Histogram) -> str:
+def histogram_svg(histogram: Histogram, said: str = "") -> str:
     """Shares of tonight's images (line) over shares of the training images (filled), as an `<svg>` element.
 
-    Trusted markup: it holds numbers only.
+    Trusted markup: it holds numbers, and `said`, escaped.
     """
     with defaults():
-        return _inline_svg(_draw_histogram(new_figure(2.4, 0.8), histogram))
+        return inline_svg(_draw_histogram(new_figure(2.4, 0.8), histogram), said)
 
 
 def shown_range(histogram: Histogram) -> tuple[float, float]:
@@ -67,12 +77,12 @@ def night_chart(classes: Sequence[ClassShare], drift: Sequence[DriftLine], *, mo
 def _draw_histogram(figure: Figure, histogram: Histogram) -> Figure:
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     edges, night, training = _trimmed(histogram)
-    axes.stairs(training, edges, fill=True, color=_TRAINING, linewidth=0, clip_on=False)
-    axes.stairs(night, edges, color=_TONIGHT, linewidth=1.3, clip_on=False)
+    axes.stairs(training, edges, fill=True, color=TRAINING, linewidth=0, clip_on=False)
+    axes.stairs(night, edges, color=TONIGHT, linewidth=1.3, clip_on=False)
     tallest = max(float(night.max(initial=0.0)), float(training.max(initial=0.0)), 1e-9)
     axes.set_ylim(-0.02 * tallest, 1.06 * tallest)
     axes.set_xlim(edges[0], edges[-1])
-    axes.axhline(0, color=_RULE, linewidth=1, clip_on=False)
+    axes.axhline(0, color=RULE, linewidth=1, clip_on=False)
     axes.set_axis_off()
     return figure
 
@@ -171,8 +181,11 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
-def _inline_svg(figure: Figure) -> str:
-    """The bare `<svg>` element: no prologue, no metadata, no ids (a page holds many), the page's colours."""
+def inline_svg(figure: Figure, said: str = "") -> str:
+    """The bare `<svg>` element: no prologue, no metadata, no ids (a page holds many), the page's colours.
+
+    `said` is its title, for whoever hears the page or points at the chart; without one it is decoration.
+    """
     text = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(text, format="svg", transparent=True, metadata=nothing)
@@ -185,7 +198,9 @@ def _inline_svg(figure: Figure) -> str:
     for stand_in, variable in _THEME.items():
         body = body.replace(stand_in, variable)
     width, height = figure.get_size_inches() * 72
+    heard = 'role="img"' if said else 'aria-hidden="true"'
+    title = f"<title>{escape(visible(said, _LONGEST_TITLE))}</title>" if said else ""
     return (
-        f'<svg viewBox="0 0 {width:.6g} {height:.6g}" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
-        f"{body}</svg>"
+        f'<svg viewBox="0 0 {width:.6g} {height:.6g}" preserveAspectRatio="none" {heard} focusable="false">'
+        f"{title}{body}</svg>"
     )

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,8 +14,10 @@ from darkroom.errors import StorageError
 from darkroom.reasons import NightVerdict, Verdict
 from darkroom.summary import ExpectationResult, NightSummary, Severity
 from tasks.report import view
-from tasks.report.charts import histogram_svg, shown_range
+from tasks.report.drift_lines import DriftLine, drift_lines, drift_sentence, effect
+from tasks.report.multiples import multiples
 from tasks.report.night_page import NightPage
+from tasks.report.over_nights import short, sum_svg
 from tasks.report.thumbnails import contact_sheets
 from tasks.report.untrusted import visible
 
@@ -31,20 +32,11 @@ _MOST_CLASSES: Final = 30
 _MOST_DRIFT: Final = 200
 _MOST_EXPECTATIONS: Final = 300
 _MOST_FACTS: Final = 80
-
-
-@dataclass(frozen=True)
-class Multiple:
-    """One small chart among many."""
-
-    name: str
-    sentence: str
-    note: str
-    verdict: str
-    moved: bool
-    svg: str
-    low: float
-    high: float
+_MOST_NIGHTS: Final = 30
+_MOST_SUMMED: Final = 400
+_MOST_SLICES: Final = 12
+_MOST_CONFUSIONS: Final = 12
+_LARGEST_MATRIX: Final = 12  # classes; beyond, only the commonest confusions
 
 
 def write_page(folder: Path, page: NightPage) -> Path:
@@ -110,9 +102,12 @@ def environment() -> Environment:
         "share": view.share,
         "percent": lambda value: f"{value:.1%}" if math.isfinite(value) else "–",
         "points": view.points,
+        "short": short,
+        "letter": lambda verdict: _LETTERS.get(verdict, "–"),
         "css_share": lambda value: f"{100 * value:.2f}%",
-        "effect": view.effect,
+        "effect": effect,
         "shift": _shift_css,
+        "widest_shift": _widest_shift,
         "known_verdict": lambda verdict: verdict if verdict in _VERDICT_CLASSES else "empty",
         "severity_verdict": lambda severity: _SEVERITY_CLASSES[severity],
         "result_verdict": _result_class,
@@ -121,28 +116,29 @@ def environment() -> Environment:
     return made
 
 
+_LETTERS: Final = {"ok": "·", "warn": "w", "alarm": "A"}  # no verdict by its colour alone
 _VERDICT_CLASSES: Final = frozenset({*NightVerdict, "too_few"})
 _SEVERITY_CLASSES: Final = {Severity.CRITICAL: "alarm", Severity.WARNING: "warn", Severity.INFO: "empty"}
-_WIDEST_SHIFT: Final = 2.0  # effects beyond sit at the edge of their strip
+_NARROWEST_SHIFT: Final = 2.0
 
 
 def _words(page: NightPage) -> dict[str, Any]:
     """Everything that the template names, except for the contact sheets."""
     summary = page.summary
-    lines = view.drift_lines(page.drift)
+    lines = drift_lines(page.drift)
     first = [line for line in lines if line.moved][:_MOST_DRIFT]
     rest = [line for line in lines if not line.moved]
     classes, more_classes = view.class_shares(page, _MOST_CLASSES)
     expectations = view.expectations_by_weight(summary.expectations)
     shown = expectations[:_MOST_EXPECTATIONS]
-    multiples = _multiples(page, lines)
+    small = multiples(page, lines)
     return {
         "page": page,
         "summary": summary,
         "counts": summary.counts,
         "verdict_words": view.VERDICT_WORDS[summary.verdict],
         "night_in_words": f"{summary.night:%A}, {summary.night.day} {summary.night:%B %Y}",
-        "contents": _contents(page, has_multiples=bool(multiples)),
+        "contents": _contents(page, has_multiples=bool(small)),
         "findings": summary.findings[:_MOST_FINDINGS],
         "more_findings": max(0, len(summary.findings) - _MOST_FINDINGS),
         "no_finding_sentence": view.no_finding_sentence(summary),
@@ -152,18 +148,27 @@ def _words(page: NightPage) -> dict[str, Any]:
         "more_classes": more_classes,
         "widest_share": max((max(one.tonight_share, one.training_share) for one in classes), default=0.0) or 1.0,
         "lines": lines,
-        "drift_sentence": view.drift_sentence(lines),
+        "drift_sentence": drift_sentence(lines),
         "drift_first": first,
         "drift_rest": rest[:_MOST_DRIFT],
         "drift_rest_count": len(rest),
-        "multiples": multiples,
+        "multiples": small,
+        "has_past": any(one.line for one in small),
         "expectations": expectations,
         "failed": [result for result in shown if result.status != "passed"],
         "passed": [result for result in shown if result.status == "passed"],
         "more_expectations": len(expectations) - len(shown),
         "validation_sentence": _validation_sentence(expectations),
         "pictures": bool(page.thumbnails),
+        "recent": page.recent[:_MOST_NIGHTS][::-1],
+        "reports": (page.index or "").removesuffix("index.html"),
+        "label_sentence": None if page.labelled is None else view.label_sentence(page.labelled, summary),
+        "confusions": [] if page.labelled is None else page.labelled.confusions()[:_MOST_CONFUSIONS],
+        "matrix": [] if page.labelled is None else view.matrix(page.labelled, _LARGEST_MATRIX),
+        "slices": page.slices[:_MOST_SLICES],
+        "across_svg": _across(page),
         "provenance": _provenance(summary),
+        "sealed": _facts(dict(page.sealed)),
         "parameters": _facts(summary.parameters),
         "versions": _facts(summary.versions),
     }
@@ -171,7 +176,10 @@ def _words(page: NightPage) -> dict[str, Any]:
 
 def _contents(page: NightPage, *, has_multiples: bool) -> list[tuple[str, str]]:
     contents = [
+        ("causes", "Cause"),
         ("findings", "Findings"),
+        ("accuracy", "Accuracy"),
+        ("labels", "Labels"),
         ("paths", "Paths"),
         ("classes", "Classes"),
         ("drift", "Drift"),
@@ -182,35 +190,24 @@ def _contents(page: NightPage, *, has_multiples: bool) -> list[tuple[str, str]]:
         ("validation", "Validation"),
         ("provenance", "Provenance"),
     ]
-    absent = set() if has_multiples else {"properties"}
+    there = {
+        "properties": has_multiples,
+        "causes": bool(page.causes),
+        "accuracy": page.estimate is not None,
+        "labels": page.labelled is not None,
+    }
+    absent = {anchor for anchor, shown in there.items() if not shown}
     if Verdict.TRUSTED not in set(page.predictions.get("verdict", ())):
         absent.add("typical")
     return [entry for entry in contents if entry[0] not in absent]
 
 
-def _multiples(page: NightPage, lines: Sequence[view.DriftLine]) -> list[Multiple]:
-    """Charts in the order of the drift table, so that what moved comes first; the untested ones after them."""
-    of_property = {line.metric: line for line in lines if line.family == "properties"}
-    places = {metric: place for place, metric in enumerate(of_property)}
-    multiples = []
-    for name in sorted(page.histograms, key=lambda name: (places.get(name, len(places)), name)):
-        histogram, line = page.histograms[name], of_property.get(name)
-        words = name.replace("_", " ")
-        low, high = shown_range(histogram)
-        note = "not compared" if line is None else view.effect(line)
-        multiples.append(
-            Multiple(
-                name=words,
-                sentence=view.histogram_sentence(words, histogram),
-                note=f"{note} · {line.verdict}" if line is not None and line.moved else note,
-                verdict="ok" if line is None else line.verdict,
-                moved=line is not None and line.moved,
-                svg=histogram_svg(histogram),
-                low=low,
-                high=high,
-            )
-        )
-    return multiples
+def _across(page: NightPage) -> str:
+    if page.across is None or not page.across.nights:
+        return ""
+    nights, sums = page.across.nights[-_MOST_SUMMED:], page.across.sums[-_MOST_SUMMED:]
+    said = f"Evidence from {short(nights[0])} to {short(nights[-1])}. {page.across.sentence}"
+    return sum_svg(nights, sums, page.across.alarm_from, said)
 
 
 def _validation_sentence(results: Sequence[ExpectationResult]) -> str:
@@ -238,9 +235,16 @@ def _facts(values: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, "not set" if value is None else str(value)) for name, value in list(values.items())[:_MOST_FACTS]]
 
 
-def _shift_css(line: view.DriftLine) -> str:
+def _widest_shift(lines: Sequence[DriftLine]) -> float:
+    """What the strips of a table reach to: every dot and band of it has its place on one scale."""
+    effects = [abs(line.effect or 0.0) for line in lines if line.unit == "sd"]
+    bands = [line.detectable or 0.0 for line in lines if line.unit != "V"]
+    return max(_NARROWEST_SHIFT, *effects, *bands)
+
+
+def _shift_css(line: DriftLine, widest: float) -> str:
     """Where the dot and the band of chance sit, in percent of half the strip."""
-    scale = 1.0 if line.unit == "V" else _WIDEST_SHIFT
+    scale = 1.0 if line.unit == "V" else widest
     effect = max(-1.0, min(1.0, (line.effect or 0.0) / scale))
     band = min(1.0, (line.detectable or 0.0) / scale)
     return f"--e:{46 * effect:.1f}%;--d:{92 * band:.1f}%"

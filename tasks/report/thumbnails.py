@@ -7,16 +7,32 @@ from __future__ import annotations
 
 import base64
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from darkroom.reasons import Verdict
-from tasks.report.night_page import NightPage
+from tasks.report.night_page import NearPhoto, NightPage
 from tasks.report.view import Row, as_float, comes_back, quarantine_sentence, reason_sentences, share
 
 _JPEG = b"\xff\xd8\xff"
+
+
+@dataclass(frozen=True)
+class NearFrame:
+    """A training photo beside an image of a contact sheet."""
+
+    content_id: str
+    path: str
+    label: str
+    picture: str | None = None  # data: URI
+
+    @property
+    def alt(self) -> str:
+        """The picture in words."""
+        return f"training photo of {self.label}, {self.path}"
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,12 @@ class Frame:
     predicted: str = ""
     confidence: float | None = None
     picture: str | None = None  # data: URI
+    near: tuple[NearFrame, ...] = ()
+
+    @property
+    def near_labels(self) -> list[tuple[str, int]]:
+        """(label, photos) of the nearest training photos, the commonest first."""
+        return Counter(photo.label for photo in self.near).most_common()
 
     @property
     def alt(self) -> str:
@@ -52,12 +74,13 @@ class QuarantineGroup:
 
 @dataclass(frozen=True)
 class ContactSheets:
-    """The three sheets of a night."""
+    """The sheets of a night."""
 
     suspect: tuple[Frame, ...] = ()
     quarantined: tuple[QuarantineGroup, ...] = ()
     typical: tuple[Frame, ...] = ()
-    without_picture: int = 0  # frames whose thumbnail was given but did not fit
+    worst_slice: tuple[Frame, ...] = ()
+    without_picture: int = 0  # pictures that were given but did not fit
 
 
 @dataclass
@@ -70,15 +93,23 @@ class Film:
 
     def develop(self, frame: Frame) -> Frame:
         """The frame with its picture, where it has one that is a JPEG and for which there is room."""
-        jpeg = self.thumbnails.get(frame.content_id)
+        return replace(frame, picture=self._picture(frame.content_id))
+
+    def with_near(self, frame: Frame, near: Mapping[str, tuple[NearPhoto, ...]]) -> Frame:
+        """The frame with the training photos beside it, and their pictures."""
+        found = (NearFrame(one.content_id, one.path, one.label) for one in near.get(frame.content_id, ()))
+        return replace(frame, near=tuple(replace(one, picture=self._picture(one.content_id)) for one in found))
+
+    def _picture(self, content_id: str) -> str | None:
+        jpeg = self.thumbnails.get(content_id)
         if jpeg is None or not jpeg.startswith(_JPEG):
-            return frame
+            return None
         picture = data_uri("image/jpeg", jpeg)
         if len(picture) > self.room:
             self.refused += 1
-            return frame
+            return None
         self.room -= len(picture)
-        return replace(frame, picture=picture)
+        return picture
 
 
 def data_uri(kind: str, content: bytes) -> str:
@@ -91,7 +122,8 @@ def contact_sheets(
 ) -> ContactSheets:
     """Lay out the sheets: at most so many frames each, and `room` characters of pictures in all.
 
-    The most suspect images take their pictures first, then the typical ones, then the quarantined.
+    The most suspect images take their pictures first, then the typical ones, then the quarantined; the training photos
+    beside them take what is left.
     """
     film = Film(page.thumbnails, room)
     worst = tuple(film.develop(frame) for frame in _first(most_suspect(page.predictions), suspect))
@@ -100,7 +132,11 @@ def contact_sheets(
         replace(group, frames=tuple(film.develop(frame) for frame in group.frames))
         for group in _quarantined(page, quarantined)
     )
-    return ContactSheets(worst, aside, usual, film.refused)
+    examples = page.slices[0].examples if page.slices else ()
+    of_slice = tuple(film.develop(Frame(content_id, path, ())) for content_id, path in examples)
+    worst = tuple(film.with_near(frame, page.near) for frame in worst)
+    usual = tuple(film.with_near(frame, page.near) for frame in usual)
+    return ContactSheets(worst, aside, usual, of_slice, film.refused)
 
 
 def most_suspect(predictions: pd.DataFrame) -> Iterator[Frame]:

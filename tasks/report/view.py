@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.reasons import NightVerdict, Reason, Suspicion
-from darkroom.schemas import CATEGORICAL_PROPERTIES, metric_in_words
 from darkroom.summary import Counts, ExpectationResult, NightSummary
+from tasks.report.further import LabelledShown
 from tasks.report.night_page import Histogram, NightPage
 
 Row = Mapping[Hashable, object]
@@ -24,7 +23,6 @@ VERDICT_WORDS: Final[Mapping[NightVerdict, str]] = {
     NightVerdict.ALARM: "Look before you trust this night",
     NightVerdict.EMPTY: "Nothing was scored",
 }
-_GRAVEST_FIRST: Final = ("alarm", "warn", "ok", "too_few")
 _NAMED = 3  # names in a sentence, before "and 4 more"
 
 
@@ -47,31 +45,6 @@ class ClassShare:
     training: int
     tonight_share: float
     training_share: float
-
-
-@dataclass(frozen=True)
-class DriftLine:
-    """One row of the drift table, with the numbers that are there."""
-
-    family: str
-    name: str
-    metric: str
-    verdict: str
-    statistic_name: str
-    unit: str
-    effect: float | None
-    p: float | None
-    p_corrected: float | None
-    before: float | None
-    tonight: float | None
-    detectable: float | None
-    n: int
-    n_reference: int
-
-    @property
-    def moved(self) -> bool:
-        """Whether this is one of the lines that decide the night's verdict."""
-        return self.verdict in ("alarm", "warn")
 
 
 def accounting(counts: Counts) -> list[Account]:
@@ -138,35 +111,26 @@ def class_shares(page: NightPage, most: int) -> tuple[list[ClassShare], int]:
     return shares[:most], max(0, len(shares) - most)
 
 
-def drift_lines(drift: pd.DataFrame) -> list[DriftLine]:
-    """The drift table's rows, the gravest first, then by corrected p."""
-    lines = [_drift_line(row) for row in drift.to_dict("records")]
-    return sorted(
-        lines,
-        key=lambda line: (
-            _GRAVEST_FIRST.index(line.verdict) if line.verdict in _GRAVEST_FIRST else len(_GRAVEST_FIRST),
-            math.inf if line.p_corrected is None else line.p_corrected,
-            -abs(line.effect or 0.0),
-        ),
-    )
+def label_sentence(labelled: LabelledShown, summary: NightSummary) -> str:
+    """How many images have a label, and how many of them were right."""
+    images, right = labelled.images, labelled.right
+    if not images:
+        return "No image of this night has a label."
+    told = f"{images:,} of {summary.counts.scored:,} images have a label; {right:,} of them were predicted so: "
+    told += share(right / images)
+    if labelled.low is not None and labelled.high is not None:
+        told += f" ({share(labelled.low)} to {share(labelled.high)})"
+    return f"{told}."
 
 
-def drift_sentence(lines: Sequence[DriftLine]) -> str:
-    """What moved; or, where nothing did, the smallest shift that tonight could have shown."""
-    if not lines:
-        return "Nothing was compared with training tonight."
-    tested = [line for line in lines if line.verdict != "too_few"]
-    if not tested:
-        return f"Too few images to compare with training: {max(line.n for line in lines):,} tonight."
-    moved = [line.name for line in tested if line.moved]
-    if moved:
-        verb = "differs" if len(moved) == 1 else "differ"
-        return f"{len(moved)} of {len(tested)} measures {verb} from training: {named(moved)}."
-    detectable = [line.detectable for line in tested if line.detectable is not None and line.unit == "sd"]
-    sentence = f"None of {len(tested)} measures differs from training beyond chance."
-    if detectable:
-        sentence += f" A shift of {max(detectable):.2f} standard deviations would have shown in any of them."
-    return sentence
+def matrix(labelled: LabelledShown, most: int) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Label → (images, share of the label's images) of each prediction; nothing where there are more than `most`."""
+    if len(labelled.classes) > most:
+        return []
+    return [
+        (name, [(int(count), float(count / max(1, row.sum()))) for count in row])
+        for name, row in zip(labelled.classes, labelled.counts, strict=True)
+    ]
 
 
 def named(names: Sequence[str], most: int = _NAMED) -> str:
@@ -232,14 +196,6 @@ def number(value: float | None) -> str:
     return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
 
 
-def effect(line: DriftLine) -> str:
-    """The effect with its sign and unit."""
-    if line.effect is None:
-        return "–"
-    shown = f"{line.effect:+.2f}".replace("-", "−")
-    return f"{'0.00' if shown.endswith('0.00') else shown} {line.unit}"
-
-
 def p_value(value: float | None) -> str:
     """A p-value, as much of it as matters."""
     if value is None:
@@ -270,26 +226,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _drift_line(row: Row) -> DriftLine:
-    family, metric = str(row["family"]), str(row["metric"])
-    return DriftLine(
-        family=family,
-        name=metric_in_words(family, metric),
-        metric=metric,
-        verdict=str(row["verdict"]),
-        statistic_name=str(row["statistic_name"]),
-        unit="V" if family == "predicted_classes" or metric in CATEGORICAL_PROPERTIES else "sd",
-        effect=as_float(row["effect"]),
-        p=as_float(row["p_value"]),
-        p_corrected=as_float(row["p_corrected"]),
-        before=as_float(row["reference_value"]),
-        tonight=as_float(row["night_value"]),
-        detectable=as_float(row["smallest_detectable_effect"]),
-        n=int(as_float(row["n"]) or 0),
-        n_reference=int(as_float(row["n_reference"]) or 0),
-    )
 
 
 def _suspicion(reason: str, row: Row) -> str:

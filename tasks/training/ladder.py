@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from darkroom.progress import Progress
 from tasks.corruptions import KINDS, STRENGTHS, corrupt_batch
 from tasks.preprocessing import Preprocessing, to_tensor
+from tasks.properties import measure_pixels
 from tasks.training.rows import Rows
 
 _BATCH = 64
 
 # (n, h, w, 3) tensors → (n, …) outputs.
 Forward = Callable[[NDArray[np.float32]], Any]
+# (n, h, w, 3) pixels, uint8 → (n, p).
+Measure = Callable[[NDArray[np.uint8]], Any]
 
 
 def climb(
@@ -27,8 +30,10 @@ def climb(
     seed: int,
     progress: Progress,
     kinds: Sequence[str] = KINDS,
+    measure: Measure | None = None,
 ) -> NDArray[np.float32]:
     """Outputs (kinds, strengths, images, …) for some rows of `resized` (h, w, 3), 0 … 255, in the order of `rows`.
+    With `measure` its columns stand behind those of `forward`.
 
     Images are corrupted at the model's own size, after geometry: one stage for all, because a corruption of the large
     photo is half undone by making it small. Pixels between whole numbers are rounded first.
@@ -42,7 +47,7 @@ def climb(
             for start in range(0, len(rows), _BATCH):
                 part = np.asarray(rows[start : start + _BATCH], np.int64)
                 worse = corrupt_batch(_whole(resized[part]), kind, strength, seed, ids=part.tolist())
-                parts.append(np.asarray(forward(to_tensor(worse, preprocessing.values)), np.float32))
+                parts.append(_seen(worse, forward, preprocessing, measure))
                 done += len(part)
                 progress("ladder", done, total, f"{kind} {strength}")
             strengths.append(np.concatenate(parts))
@@ -50,11 +55,38 @@ def climb(
     return np.array(found)
 
 
+def as_they_are(
+    forward: Forward,
+    resized: Rows,
+    rows: Sequence[int],
+    preprocessing: Preprocessing,
+    measure: Measure | None = None,
+) -> NDArray[np.float32]:
+    """The same of images that nothing was done to: (images, …)."""
+    parts = []
+    for start in range(0, len(rows), _BATCH):
+        pixels = _whole(resized[np.asarray(rows[start : start + _BATCH], np.int64)])
+        parts.append(_seen(pixels, forward, preprocessing, measure))
+    return np.concatenate(parts)
+
+
+def properties_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What is measured on pixels (n, h, w, 3): (n, p), in the order of tasks.properties.measure_pixels."""
+    return np.array([list(measure_pixels(one).values()) for one in pixels], np.float32)
+
+
 def some_of(rows: Sequence[int], most: int, seed: int) -> list[int]:
     """At most so many of the rows, drawn by seed, in order."""
     if len(rows) <= most:
         return list(rows)
     return sorted(np.random.default_rng([seed, most]).choice(np.asarray(rows), most, replace=False).tolist())
+
+
+def _seen(
+    pixels: NDArray[np.uint8], forward: Forward, preprocessing: Preprocessing, measure: Measure | None
+) -> NDArray[np.float32]:
+    outputs = np.asarray(forward(to_tensor(pixels, preprocessing.values)), np.float32)
+    return outputs if measure is None else np.concatenate([outputs, np.asarray(measure(pixels), np.float32)], axis=1)
 
 
 def _whole(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from tasks.report.view import DriftLine
+from tasks.report.drift_lines import DriftLine
 
 _Z: Final = 1.959963984540054  # 95 %
 

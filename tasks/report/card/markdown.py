@@ -10,6 +10,7 @@ from tasks.report.card import preparations, weak_spots, words
 from tasks.report.card.charts import card_chart
 from tasks.report.card.facts import CardFacts, Interval
 from tasks.report.card.page import LARGEST_CONFUSION, confused_frames, settings
+from tasks.report.drift_lines import effect
 from tasks.report.thumbnails import data_uri
 from tasks.report.untrusted import in_markdown
 from tasks.report.view import points
@@ -201,7 +202,7 @@ def _comparison(facts: CardFacts) -> list[str]:
         [
             line.name,
             line.verdict.replace("_", " "),
-            view.effect(line),
+            effect(line),
             view.number(line.detectable),
             view.p_value(line.p_corrected),
             view.number(line.before),

@@ -1,0 +1,112 @@
+"""Who has looked at which alarm, when and why: records beside the results that are added to and never changed."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from datetime import date, datetime
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from darkroom.errors import CommitConflict, StorageError, WrongUse
+from darkroom.reasons import NightVerdict
+from darkroom.results import bundles, commits, now
+from darkroom.storage import Storage, storage_at
+
+_RECORD: Final = re.compile(r"(\d{8})\.json")
+_TRIES: Final = 100
+
+
+class Acknowledgement(BaseModel):
+    """One alarm that a person has dealt with: what came up to that night no longer counts in the sum across nights."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    number: int
+    bundle: str
+    night: date
+    reason: str
+    by: str
+    at: datetime = Field(description="For a person; nothing is decided by it.")
+
+
+def acknowledge(
+    results: Storage | Path | str, night: date, *, reason: str, bundle: str | None = None, by: str | None = None
+) -> Acknowledgement:
+    """Record that the alarm of a night was dealt with; the sum across nights starts again after it.
+
+    `bundle` may be left out where only one has an alarm that night; `by` is the user of this process where nothing is
+    said. Raises WrongUse where no committed night is an alarm, several bundles have one, or the reason is empty.
+    """
+    storage = storage_at(results)
+    if not reason.strip():
+        raise WrongUse("An alarm is acknowledged with a reason.", expected="a reason in words", found=reason)
+    chosen = _with_alarm(storage, night, bundle)
+    for _ in range(_TRIES):
+        earlier = acknowledgements(storage, chosen)
+        record = Acknowledgement(
+            number=earlier[-1].number + 1 if earlier else 1,
+            bundle=chosen,
+            night=night,
+            reason=reason.strip(),
+            by=by or getpass.getuser(),
+            at=now(),
+        )
+        try:
+            storage.write_new(_key(chosen, record.number), record.model_dump_json(indent=1).encode())
+        except CommitConflict:
+            continue  # somebody else took this number
+        return record
+    raise StorageError(
+        "The acknowledgement could not be written: its number was taken each time.",
+        file=storage.describe(_key(chosen, record.number)),
+        todo="look who else writes acknowledgements, then try again",
+    )
+
+
+def acknowledgements(results: Storage | Path | str, bundle: str) -> list[Acknowledgement]:
+    """The records of a bundle, in the order in which they were made. Raises StorageError where one cannot be read."""
+    storage = storage_at(results)
+    found = []
+    for name in storage.list(f"acknowledgements/{bundle}"):
+        if _RECORD.fullmatch(name):
+            key = f"acknowledgements/{bundle}/{name}"
+            try:
+                found.append(Acknowledgement.model_validate_json(storage.read(key)))
+            except ValidationError as error:
+                raise StorageError(
+                    f"An acknowledgement cannot be read: {error.errors()[0]['msg']}.",
+                    file=storage.describe(key),
+                    todo="restore the file from a backup",
+                ) from error
+    return found
+
+
+def _key(bundle: str, number: int) -> str:
+    return f"acknowledgements/{bundle}/{number:08d}.json"
+
+
+def _with_alarm(storage: Storage, night: date, bundle: str | None) -> str:
+    names = [bundle] if bundle is not None else bundles(storage)
+    alarms = [
+        name
+        for name in names
+        if any(one.night == night and one.verdict is NightVerdict.ALARM for one in commits(storage, name))
+    ]
+    if not alarms:
+        raise WrongUse(
+            f"There is no alarm to acknowledge on {night}.",
+            file=Path(storage.describe("commits")).parent,
+            expected="a committed night whose verdict is alarm",
+            todo="name another night; a run that is kept back must be released first",
+        )
+    if len(alarms) > 1:
+        raise WrongUse(
+            f"Several bundles have an alarm on {night}.",
+            expected="one of them",
+            found=", ".join(alarms),
+            todo="name it",
+        )
+    return alarms[0]

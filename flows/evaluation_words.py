@@ -1,0 +1,115 @@
+"""What an evaluation by labels comes to: night by night, beside the estimate, and as text for a person."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from darkroom.summary import AccuracyEstimate, Share
+
+_SHOWN = 10
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class NightRecord(_Frozen):
+    """One night with labels. Shares; `low` to `high` is the 90 % interval of the accuracy."""
+
+    night: date
+    scored: int
+    labelled: int
+    accuracy: float
+    low: float
+    high: float
+    design: str = Field(description="strata: weighed by how they were chosen; as given: nobody knows how.")
+    estimate: AccuracyEstimate | None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def held(self) -> bool | None:
+        """Whether the estimate's interval and that of the labels have a value in common; None without an estimate."""
+        told = self.estimate
+        if told is None or told.low is None or told.high is None:
+            return None
+        return told.low <= self.high and self.low <= told.high
+
+    def as_text(self) -> str:
+        """One line."""
+        chosen = "" if self.design == "strata" else ", chosen in an unknown way"
+        line = f"{self.night}  {self.accuracy:.1%} ({self.low:.1%} to {self.high:.1%}) of {self.labelled:,} labelled"
+        told = self.estimate
+        if told is None or told.value is None or told.low is None or told.high is None:
+            return f"{line}{chosen}; not estimated"
+        word = "held" if self.held else "did NOT hold"
+        return f"{line}{chosen}; estimated {told.value:.1%} ({told.low:.1%} to {told.high:.1%}): {word}"
+
+
+class Evaluation(_Frozen):
+    """Everything that labels say of a bundle so far, and what became of those that were brought now."""
+
+    bundle_id: str
+    classes: tuple[str, ...]
+    given: int
+    empty: int
+    recorded: int
+    unknown: tuple[str, ...]
+    ambiguous: tuple[str, ...]
+    labelled: int
+    nights: tuple[NightRecord, ...]
+    confusion: tuple[tuple[int, ...], ...] = Field(description="Rows: the label; columns: the predicted class.")
+    calibration_error: float | None
+    calibration: tuple[Share, ...]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def estimator_error(self) -> float | None:
+        """Mean absolute error of the estimates, over the nights that have labels."""
+        off = [
+            abs(one.estimate.value - one.accuracy)
+            for one in self.nights
+            if one.estimate is not None and one.estimate.value is not None
+        ]
+        return sum(off) / len(off) if off else None
+
+    def as_text(self) -> str:
+        """For a person."""
+        lines = []
+        if self.given or self.empty:
+            lines.append(
+                f"{self.given:,} labels read, {self.recorded:,} of them new and recorded"
+                + (f"; {self.empty:,} rows without a label" if self.empty else "")
+                + "."
+            )
+        for told, paths in (
+            ("No scored image is known for", self.unknown),
+            ("Several images have had the path; name the night or the content id for", self.ambiguous),
+        ):
+            if paths:
+                more = f", … ({len(paths):,})" if len(paths) > _SHOWN else ""
+                lines.append(f"{told}: {', '.join(paths[:_SHOWN])}{more}")
+        if not self.labelled:
+            return "\n".join([*lines, f"No scored image of {self.bundle_id} has a label."])
+        lines += [one.as_text() for one in self.nights]
+        judged = [one for one in self.nights if one.held is not None]
+        if judged and self.estimator_error is not None:
+            held = sum(bool(one.held) for one in judged)
+            lines.append(
+                f"The estimate held on {held} of {len(judged)} nights; "
+                f"mean error {100 * self.estimator_error:.1f} points."
+            )
+        lines.append(f"Calibration error {self.calibration_error:.3f}. Most confused:" if self._confused else "")
+        lines += [f"  {n:,} × {own} taken for {other}" for n, own, other in self._confused[:_SHOWN]]
+        return "\n".join(line for line in lines if line)
+
+    @property
+    def _confused(self) -> list[tuple[int, str, str]]:
+        pairs = [
+            (n, own, other)
+            for own, row in zip(self.classes, self.confusion, strict=True)
+            for other, n in zip(self.classes, row, strict=True)
+            if own != other and n
+        ]
+        return sorted(pairs, reverse=True)
