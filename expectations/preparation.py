@@ -29,7 +29,7 @@ SAME: Final = 0.03
 _DRAWS: Final = 4000
 # Images after which more of them say no more: a head can by chance be better under a preparation that it never saw.
 _ENOUGH: Final = 400
-# A family of knobs is certain when its value holds this much of the posterior, over the whole stated set.
+# A family of knobs is certain when its value wins in this share of the draws, and is the only one in the stated set.
 _CERTAIN: Final = 0.99
 _FLOOR: Final = 0.1
 _FEWEST: Final = 10
