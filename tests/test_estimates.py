@@ -19,12 +19,20 @@ from expectations.harm import HarmCurves
 from expectations.signs import NAMES, PROPERTIES, Signs, learn_reading
 from expectations.smoothing import Smooth
 from flows.evaluation import estimate_rows
+from tasks.properties import measure_pixels
+from tasks.training.ladder import properties_of
 from tests import ladders
 
 
 @pytest.fixture(scope="module")
 def estimator() -> Estimator:
     return ladders.learned()
+
+
+def test_what_the_ladder_measures_stands_under_its_own_name() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8) // np.array([1, 2, 4], np.uint8)
+    (measured,) = properties_of(photo[None])
+    assert dict(zip(PROPERTIES, measured.tolist(), strict=True)) == pytest.approx(measure_pixels(photo))
 
 
 def test_nights_of_a_kind_that_was_never_seen_are_estimated_within_their_interval() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.progress import Progress
+from darkroom.schemas import NUMERIC_PROPERTIES
 from tasks.corruptions import KINDS, STRENGTHS, corrupt_batch
 from tasks.preprocessing import Preprocessing, to_tensor
 from tasks.properties import measure_pixels
@@ -71,8 +72,9 @@ def as_they_are(
 
 
 def properties_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What is measured on pixels (n, h, w, 3): (n, p), in the order of tasks.properties.measure_pixels."""
-    return np.array([list(measure_pixels(one).values()) for one in pixels], np.float32)
+    """What is measured on pixels (n, h, w, 3): (n, p), in the order of darkroom.schemas.NUMERIC_PROPERTIES."""
+    measured = [measure_pixels(one) for one in pixels]
+    return np.array([[one[name] for name in NUMERIC_PROPERTIES if name in one] for one in measured], np.float32)
 
 
 def some_of(rows: Sequence[int], most: int, seed: int) -> list[int]:
