@@ -440,7 +440,7 @@ def suspects(
     night: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Empty: the newest.")] = None,
     count: Annotated[int, typer.Option(min=4, help="Rows to choose.")] = 60,
     by_lot: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of them that is drawn by lot.")] = 0.5,
-    seed: Annotated[int, typer.Option(help="Of the lot.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the lot.")] = 0,
     out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("suspects.csv"),
     as_json: AsJson = False,
 ) -> int:
@@ -460,7 +460,8 @@ def suspects(
     if as_json:
         _print_json(json.loads(chosen.to_json(orient="records")))
     else:
-        typer.echo(f"{len(chosen)} rows in {out}. Fill in `label`, then: darkroom evaluate {out}")
+        then = f"darkroom evaluate {out} --bundle {bundle} --results {results}"
+        typer.echo(f"{len(chosen)} rows in {out}. Fill in `label`, then: {then}")
     return 0
 
 

@@ -54,9 +54,19 @@ def recorded_labels(results: Storage | Path | str) -> pd.DataFrame:
 
 
 def newest(labels: pd.DataFrame) -> pd.DataFrame:
-    """One row a content: by the date of the label, and of two with one date the one that came later."""
+    """One row a content: by the date of the label, and of two with one date the one that came later.
+
+    How an image was chosen stays with it: a correction that does not say it again changes the label alone.
+    """
     known = labels[labels["content_id"].notna()]
-    return known.sort_values("labelled_at", kind="stable").drop_duplicates("content_id", keep="last")
+    given, came = (pd.to_datetime(known[name], utc=True) for name in ("labelled_at", "received_at"))
+    # A bare date that is the day on which the label came says no more than that: it is not the first moment of the day.
+    bare = (given == given.dt.normalize()) & (given == came.dt.normalize())
+    known = known.assign(given=given.where(~bare, came)).sort_values("given", kind="stable").drop(columns="given")
+    latest = known.drop_duplicates("content_id", keep="last")
+    chosen = known[known["stratum"].notna()].drop_duplicates("content_id", keep="last").set_index("content_id")
+    strata = ["stratum", "stratum_rows"]
+    return latest.assign(**{name: latest["content_id"].map(chosen[name]) for name in strata})
 
 
 def _numbers(storage: Storage) -> list[int]:

@@ -16,6 +16,7 @@ DOUBTFUL: Final = "doubtful"
 LESS_SURE: Final = "less sure"
 SURER: Final = "surer"
 _TWO_SIDED_90: Final = 1.645
+_OF: Final = "-of-"
 
 
 def worth_labelling(rows: pd.DataFrame, count: int, by_lot: float, seed: int) -> pd.DataFrame:
@@ -31,7 +32,9 @@ def worth_labelling(rows: pd.DataFrame, count: int, by_lot: float, seed: int) ->
     doubt = ordered.assign(trusted=ordered["verdict"] != Verdict.SUSPECT).sort_values(
         ["trusted", "confidence"], kind="stable"
     )
-    certain = doubt.index[: count - round(count * by_lot)]
+    # Both halves of the rest are drawn from, or it stands for nothing.
+    by_chance = max(2, round(count * by_lot)) if by_lot else 0
+    certain = doubt.index[: max(0, count - by_chance)]
     rest = ordered.drop(index=certain).sort_values("confidence", kind="stable").index
     random = np.random.default_rng([seed, len(rows)])
     chosen = [_stratum(rows, certain.to_numpy(), len(certain), DOUBTFUL)]
@@ -52,7 +55,7 @@ def _stratum(rows: pd.DataFrame, places: NDArray[Any], size: int, name: str) -> 
 @dataclass(frozen=True)
 class Realised:
     """Accuracy of a night by its labels. design: `strata` (weighed by what `worth_labelling` drew), `as given` (nobody
-    knows how the images were chosen). Shares; 90 % interval.
+    knows how the images were chosen). `of`: rows of the night that it stands for. Shares; 90 % interval.
     """
 
     labelled: int
@@ -60,11 +63,17 @@ class Realised:
     low: float
     high: float
     design: str
+    of: int
+
+
+def choice_name(what: str, rows: int) -> str:
+    """The name of a choice from so many rows: more may be scored that night, and the choice does not stand for them."""
+    return f"{what}{_OF}{rows}"
 
 
 def realised(right: NDArray[np.bool_], strata: pd.Series, stratum_rows: pd.Series, rows: int) -> Realised:
-    """From labelled rows of a night of so many `rows`: right (n,); the stratum of each, as `choice/name`, and its
-    number of rows (missing: nobody knows).
+    """From labelled rows of a night of so many `rows`: right (n,); the stratum of each, as `choice/name` with a
+    `choice_name`, and its number of rows (missing: nobody knows).
 
     Labels of strata are weighed by the rows that they stand for, as long as every stratum of the choice has one: labels
     may be missing at random inside it (post-stratification: Särndal, Swensson & Wretman, "Model Assisted Survey
@@ -77,11 +86,11 @@ def realised(right: NDArray[np.bool_], strata: pd.Series, stratum_rows: pd.Serie
     for name, size in sizes.items():
         choices.setdefault(name.rpartition("/")[0], {})[name] = size
     # Strata that nobody labelled would stand for nothing: then the others do not stand for the night.
-    complete = [choice for choice in choices.values() if sum(choice.values()) == rows]
+    complete = [choice for name, choice in choices.items() if name.endswith(f"{_OF}{sum(choice.values())}")]
     if not complete:
         n = len(right)
         value = float(right.mean())
-        return Realised(n, value, *wilson(value, n), "as given")
+        return Realised(n, value, *wilson(value, n), "as given", rows)
     # Of several choices of one night the one with the most labels.
     own = max(complete, key=lambda choice: sum(len(parts[name]) for name in choice))
     whole = sum(own.values())
@@ -95,7 +104,7 @@ def realised(right: NDArray[np.bool_], strata: pd.Series, stratum_rows: pd.Serie
     centre = min(max(value, 0.5 / labelled), 1 - 0.5 / labelled)
     effective = centre * (1 - centre) / variance if variance > 0 else float("inf")
     low, high = (value, value) if not np.isfinite(effective) else wilson(value, effective)
-    return Realised(labelled, value, low, high, "strata")
+    return Realised(labelled, value, low, high, "strata", whole)
 
 
 def wilson(share: float, n: float, z: float = _TWO_SIDED_90) -> tuple[float, float]:

@@ -16,13 +16,14 @@ from scipy.optimize import linear_sum_assignment, minimize_scalar
 from scipy.spatial import cKDTree
 from scipy.special import expit, log_softmax, logit, softmax
 
-from expectations.answers import Answers, distances
+from expectations.answers import Answers, distances, undecided
 
 Replay = NDArray[np.floating[Any]]
 
 _SMALLEST: Final = 1e-12  # a probability of float32 that underflowed has some logit, and nobody can see which
 _LARGEST_SHIFT: Final = 256  # rows; batches are seldom larger
 _MOST_SHUFFLED: Final = 3000  # rows whose partners are looked for at once
+_FEWEST_FITTED: Final = 3  # rows that are not certain: one number that is fitted explains one or two of them by itself
 _LUCK: Final = 0.3  # of the rows that may find a partner by chance
 
 
@@ -104,7 +105,7 @@ def _temperature(theirs: Answers, replay: Replay) -> Outcome | None:
     assert theirs.probabilities is not None
     logits = _logits_of(replay)
     usable = np.isfinite(logits).all(axis=1)
-    if not usable.any():
+    if (usable & undecided(theirs)).sum() < _FEWEST_FITTED:
         return None
     stated = theirs.probabilities[usable]
 

@@ -63,8 +63,9 @@ def take_labels(file: Path, classes: tuple[str, ...]) -> StatedLabels:
 def join_and_record(stated: StatedLabels, results: Path, bundle: str) -> Joined:
     """Find the image of each label, and add all of them to the record, also those that no image was found for."""
     joined = find_images(stated.rows, read(results, "files", columns=["path", "content_id", "night"]))
-    before = recorded_labels(results)
-    fresh = _not_there(joined.rows, before)
+    # A label that came before its image was scored is known by that image now.
+    before = find_images(recorded_labels(results), read(results, "files", columns=["path", "content_id", "night"])).rows
+    fresh = not_there(joined.rows, before)
     if len(fresh):
         get_run_logger().info("%d labels recorded in %s", len(fresh), record_labels(results, fresh))
     return Joined(fresh, joined.unknown, joined.ambiguous)
@@ -140,8 +141,6 @@ def find_images(rows: pd.DataFrame, files: pd.DataFrame) -> Joined:
         elif len(fitting) > 1:
             ambiguous.append(str(path))
     filled = rows.assign(content_id=pd.Series(found, index=rows.index, dtype=object))
-    if "received_at" not in filled:
-        filled = filled.assign(received_at=pd.Timestamp(now()))
     return Joined(filled, tuple(unknown), tuple(ambiguous))
 
 
@@ -155,16 +154,20 @@ def _known_path(path: str, contents: dict[str, dict[str, set[date]]], bases: dic
     return next(iter(alike)) if len(alike) == 1 and len(parts) == 1 else None
 
 
-def _not_there(rows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+def not_there(rows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     """Without what the record says already: the same file may be brought twice."""
     facts = ["content_id", "path", "label", "source", "stratum"]
 
     def keys(frame: pd.DataFrame) -> pd.Series:
-        return frame[facts].fillna("").astype(str).agg("\x1f".join, axis=1) if len(frame) else pd.Series(dtype=str)
+        if not len(frame):
+            return pd.Series(dtype=str)
+        # Where nobody said when, the label has the date at which it came, which is another each time.
+        given, came = (pd.to_datetime(frame[name], utc=True) for name in ("labelled_at", "received_at"))
+        said = given.astype(str).where(given != came, "")
+        return frame[facts].fillna("").astype(str).assign(said=said).agg("\x1f".join, axis=1)
 
-    current = before.drop_duplicates(["content_id", "path", "source"], keep="last") if len(before) else before
     once = rows[~keys(rows).duplicated(keep="last")]
-    fresh: pd.DataFrame = once[~keys(once).isin(set(keys(current)))]
+    fresh: pd.DataFrame = once[~keys(once).isin(set(keys(before)))]
     return fresh
 
 
@@ -181,5 +184,6 @@ def _night(night: pd.Timestamp, rows: pd.DataFrame, scored: int, done: list[Comm
         low=found.low,
         high=found.high,
         design=found.design,
+        of=found.of,
         estimate=None if largest is None else largest.estimate,
     )

@@ -25,6 +25,7 @@ class NightRecord(_Frozen):
     low: float
     high: float
     design: str = Field(description="strata: weighed by how they were chosen; as given: nobody knows how.")
+    of: int = Field(description="Images of the night that the accuracy stands for.")
     estimate: AccuracyEstimate | None
 
     @computed_field  # type: ignore[prop-decorator]
@@ -38,7 +39,8 @@ class NightRecord(_Frozen):
 
     def as_text(self) -> str:
         """One line."""
-        chosen = "" if self.design == "strata" else ", chosen in an unknown way"
+        late = f", of the first {self.of:,} of {self.scored:,} images" if self.of < self.scored else ""
+        chosen = late if self.design == "strata" else ", chosen in an unknown way"
         line = f"{self.night}  {self.accuracy:.1%} ({self.low:.1%} to {self.high:.1%}) of {self.labelled:,} labelled"
         told = self.estimate
         if told is None or told.value is None or told.low is None or told.high is None:
@@ -66,11 +68,11 @@ class Evaluation(_Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def estimator_error(self) -> float | None:
-        """Mean absolute error of the estimates, over the nights that have labels."""
+        """Mean absolute error of the estimates, over the nights whose labels were chosen in a known way."""
         off = [
             abs(one.estimate.value - one.accuracy)
             for one in self.nights
-            if one.estimate is not None and one.estimate.value is not None
+            if one.design == "strata" and one.estimate is not None and one.estimate.value is not None
         ]
         return sum(off) / len(off) if off else None
 
@@ -93,14 +95,14 @@ class Evaluation(_Frozen):
         if not self.labelled:
             return "\n".join([*lines, f"No scored image of {self.bundle_id} has a label."])
         lines += [one.as_text() for one in self.nights]
-        judged = [one for one in self.nights if one.held is not None]
+        judged = [one for one in self.nights if one.design == "strata" and one.held is not None]
         if judged and self.estimator_error is not None:
             held = sum(bool(one.held) for one in judged)
             lines.append(
                 f"The estimate held on {held} of {len(judged)} nights; "
                 f"mean error {100 * self.estimator_error:.1f} points."
             )
-        lines.append(f"Calibration error {self.calibration_error:.3f}. Most confused:" if self._confused else "")
+        lines.append(f"Calibration error {self.calibration_error:.3f}." + (" Most confused:" if self._confused else ""))
         lines += [f"  {n:,} × {own} taken for {other}" for n, own, other in self._confused[:_SHOWN]]
         return "\n".join(line for line in lines if line)
 

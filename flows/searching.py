@@ -202,7 +202,9 @@ def _pairs(
     tried = len(pairs)
     order = np.lexsort((-distances(some, pinned[few]), ~undecided(some)))  # undecided first, of them the farthest
     evidence = Evidence(some, (), {})
-    rungs = _RUNGS_LABELS if some.kind == "labels" else _RUNGS
+    rungs: tuple[tuple[int, int], ...] = _RUNGS_LABELS if some.kind == "labels" else _RUNGS
+    if len(few) <= rungs[-1][0]:  # of so few images two may show nothing, and all of them cost little more
+        rungs = ()
     for images, stay in (*rungs, (len(few), len(pairs))):
         rows = np.sort(order[:images])
         made = [applied(replay.pinned, pair) for pair in pairs]

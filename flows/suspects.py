@@ -11,7 +11,7 @@ import pandas as pd
 
 from darkroom.errors import StorageError, WrongUse
 from darkroom.results import history, read
-from expectations.labelling import worth_labelling
+from expectations.labelling import choice_name, worth_labelling
 
 COLUMNS = (
     "path",
@@ -32,7 +32,8 @@ def suspects(
 ) -> pd.DataFrame:
     """Write `count` rows of a night (None: the newest with images) to `out`; the column `label` is empty.
 
-    Raises: WrongUse where nothing was scored that night; StorageError where the file cannot be written.
+    Raises: WrongUse where nothing was scored that night, or the file is there already; StorageError where it cannot be
+    written.
     """
     if night is None:
         nights = history(results, bundle)
@@ -50,7 +51,7 @@ def suspects(
             found="none" if night is None else str(night),
         )
     chosen = worth_labelling(rows, count, by_lot, seed)
-    choice = f"{night}-{count}-{by_lot:g}-{seed}"
+    choice = choice_name(f"{night}-{bundle}-{count}-{by_lot:g}-{seed}", len(rows))
     chosen = chosen.assign(
         label="",
         stratum=[f"{choice}/{name}" for name in chosen["stratum"]],
@@ -63,7 +64,14 @@ def suspects(
     # A spreadsheet takes a name that begins so for a formula; the content id finds the image all the same.
     writer.writerows([[_harmless(value) for value in row] for row in chosen.itertuples(index=False)])
     try:
-        out.write_text(file.getvalue(), encoding="utf-8")
+        with out.open("x", encoding="utf-8") as there:
+            there.write(file.getvalue())
+    except FileExistsError as error:
+        raise WrongUse(
+            "A file of this name is there, and somebody may have filled it in.",
+            file=out,
+            todo="name another one with --out, or remove it",
+        ) from error
     except OSError as error:
         raise StorageError("The file of suspects cannot be written.", file=out, found=error.strerror) from error
     return chosen

@@ -101,9 +101,11 @@ def _stages(returned: Any) -> dict[str, Any]:
                 "names": [str(one) for one in returned],
             }
         words = [value for value in returned.values() if isinstance(value, str)]
-        shares = [value for value in returned.values() if _is_number(value)]
-        if len(words) == len(shares) == 1 and len(returned) == 2:
-            return {"label": words[0], "confidence": float(shares[0])}
+        rest = [value for value in returned.values() if not isinstance(value, str)]
+        if len(words) == 1 and all(_is_number(value) for value in rest):
+            # A whole number beside a class is its position, and says nothing of how sure the model is.
+            sure = [value for value in rest if not isinstance(value, int | np.integer | np.bool_)]
+            return {"label": words[0], **({"confidence": float(sure[0])} if len(sure) == 1 else {})}
         return {str(name): _array(value) for name, value in returned.items() if not isinstance(value, str)}
     if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], str) and _is_number(returned[1]):
         return {"label": returned[0], "confidence": float(returned[1])}

@@ -22,12 +22,13 @@ _DATES: Final = ("labelled_at", "labeled_at", "date", "time", "timestamp")
 _NIGHTS: Final = ("night",)
 _SOURCES: Final = ("source", "by", "labelled_by", "labeler", "annotator")
 _SHOWN: Final = 5
+_MOST_ROWS: Final = 10**9
 
 
 @dataclass(frozen=True)
 class StatedLabels:
-    """rows: content_id, path, night, label, labelled_at, source, stratum, stratum_rows, as darkroom.schemas.LABELS has
-    them (content_id only where the file states it). `empty`: rows without a label, left out.
+    """rows of darkroom.schemas.LABELS (content_id only where the file states it; labelled_at is received_at where it
+    states no date). `empty`: rows without a label, left out.
     """
 
     rows: pd.DataFrame
@@ -77,10 +78,11 @@ def read_labels(file: Path, classes: Sequence[str], received: datetime) -> State
             "path": [_text(value) for value in chosen["path"]],
             "night": [_date(value, file) for value in chosen["night"]],
             "label": labels,
-            "labelled_at": [_moment(value, file) or received for value in chosen["labelled_at"]],
+            "labelled_at": [_labelled_at(value, received, file) for value in chosen["labelled_at"]],
+            "received_at": received,
             "source": [_text(value) or file.name for value in chosen["source"]],
             "stratum": [_text(value) for value in chosen["stratum"]],
-            "stratum_rows": pd.array([_whole(value) for value in chosen["stratum_rows"]], dtype="Int64"),
+            "stratum_rows": pd.array([_whole(value, file) for value in chosen["stratum_rows"]], dtype="Int64"),
         }
     )
     nameless = rows["content_id"].isna() & rows["path"].isna()
@@ -101,7 +103,7 @@ def _cells(table: Columns, name: str | None) -> list[Any]:
 
 
 def _missing(value: object) -> bool:
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or value is pd.NaT or (isinstance(value, str) and not value.strip()):
         return True
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
@@ -141,11 +143,26 @@ def _nearest(text: str, counts: Mapping[str, int], classes: Sequence[str]) -> st
     return f"{text!r} in {counts[text]:,} rows{meant}"
 
 
+def _labelled_at(value: object, received: datetime, file: Path) -> datetime:
+    moment = _moment(value, file)
+    if moment is None:
+        return received
+    if moment > received:
+        raise WrongUse(
+            "A label is from the future.",
+            file=file,
+            expected=f"a date up to {received:%Y-%m-%d}",
+            found=value,
+            todo="correct the date: later corrections would not count",
+        )
+    return moment
+
+
 def _moment(value: object, file: Path) -> datetime | None:
     if value is None:
         return None
     try:
-        moment = pd.Timestamp(str(value)).to_pydatetime()
+        moment = datetime.fromisoformat(str(value).strip())
     except ValueError as error:
         raise WrongUse(
             "The date of a label is not understood.",
@@ -161,5 +178,18 @@ def _date(value: object, file: Path) -> date | None:
     return None if moment is None else moment.date()
 
 
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(float(value))
+def _whole(value: Any, file: Path) -> int | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not 1 <= number <= _MOST_ROWS or number != int(number):
+        raise WrongUse(
+            "The number of rows of a stratum is none.",
+            file=file,
+            expected="a whole number, as `darkroom suspects` wrote it",
+            found=value,
+        )
+    return int(number)

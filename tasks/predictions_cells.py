@@ -93,7 +93,7 @@ def list_column(table: Columns, k: int) -> str | None:
     """The column whose first cell that is not empty lists k numbers."""
     for wanted in (*_LISTS, *_LISTS_MAYBE):
         for name in table.cells:
-            first = next((cell for cell in table.cells[name] if cell is not None), None)
+            first = next((cell for cell in table.cells[name] if cell not in (None, "")), None)
             if plain(name) == wanted and len(_parsed(first)) == k and k > 1:
                 return name
     return None

@@ -223,6 +223,9 @@ def label(path):
 def labelled(path):
     return {{"confidence": 0.25, "class": "nut"}}
 
+def placed(path):
+    return {{"class": "nut", "class_id": 2}}
+
 def position(path):
     return np.int64(2)
 
@@ -267,8 +270,8 @@ def test_a_function_is_given_what_it_takes_and_equals_the_pinned_tensor(
 
 @pytest.mark.parametrize(
     ("function", "label", "confidence"),
-    [("label", "nut", 0.5), ("labelled", "nut", 0.25), ("position", "2", None)],
-    ids=["a tuple", "a dict", "argmax"],
+    [("label", "nut", 0.5), ("labelled", "nut", 0.25), ("placed", "nut", None), ("position", "2", None)],
+    ids=["a tuple", "a dict", "a dict with its position", "argmax"],
 )
 def test_a_function_may_answer_with_a_class(
     function: str, label: str, confidence: float | None, module: Callable[[str], Path], tiny_photos: Path

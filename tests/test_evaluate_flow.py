@@ -10,6 +10,7 @@ import pytest
 
 import darkroom
 from darkroom import demo_world
+from darkroom.errors import WrongUse
 from darkroom.labels import recorded_labels
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from flows.suspects import suspects
@@ -41,7 +42,7 @@ def test_the_bundle_holds_the_estimator_and_the_night_its_estimate(bundle: Bundl
     rows = darkroom.read(results, "estimates", night=NIGHT)
     (accuracy,) = rows[rows["quantity"] == "accuracy"].to_dict("records")
     assert accuracy["n"] == 60
-    told = accuracy["refused"] is not None or accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    told = pd.notna(accuracy["refused"]) or accuracy["low"] <= accuracy["value"] <= accuracy["high"]
     assert told
     shares = rows[rows["quantity"] == "class_share"]
     assert set(shares["name"]) == set(bundle.classes)
@@ -56,6 +57,8 @@ def test_suspects_are_labelled_brought_and_weighed(bundle: Bundle, results: Path
     chosen = pd.read_csv(file)
     assert len(chosen) == 24
     assert chosen["label"].isna().all()
+    with pytest.raises(WrongUse, match="somebody may have filled it in"):
+        suspects(results, bundle.id, file, count=24, by_lot=0.5, seed=1)
     # The drawn world names the class by the folder.
     labelled = chosen.assign(label=[path.split("/")[0] for path in chosen["path"]])
     labelled.to_csv(file, index=False)

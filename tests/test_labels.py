@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from darkroom.errors import WrongUse
 from darkroom.labels import newest, record_labels, recorded_labels
 from darkroom.summary import AccuracyEstimate
-from expectations.labelling import DOUBTFUL, realised, reliability, wilson, worth_labelling
-from flows.evaluate import find_images
+from expectations.labelling import DOUBTFUL, choice_name, realised, reliability, wilson, worth_labelling
+from flows.evaluate import find_images, not_there
 from flows.evaluation_words import NightRecord
 from tasks.labels_file import read_labels
 
@@ -66,8 +66,12 @@ def test_an_unknown_class_is_refused_with_the_nearest_known_one(tmp_path: Path) 
         ("path,label\na.jpg,\n", "no label in this file"),
         ("path,label\n,gear\n", "which image it is for"),
         ("path,label,date\na.jpg,gear,tomorrow-ish\n", "date of a label is not understood"),
+        ("path,label,date\na.jpg,gear,07.03.2026\n", "date of a label is not understood"),
+        ("path,label,date\na.jpg,gear,2026-03-10\n", "from the future"),
+        ("path,label,stratum,stratum_rows\na.jpg,gear,s,nan\n", "rows of a stratum is none"),
+        ("path,label,stratum,stratum_rows\na.jpg,gear,s,-3\n", "rows of a stratum is none"),
     ],
-    ids=["no label column", "no image column", "empty", "nameless", "no date"],
+    ids=["no label column", "no image column", "empty", "nameless", "no date", "ambiguous date", "future", "nan", "-3"],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, what: str) -> None:
     with pytest.raises(WrongUse, match=what):
@@ -142,6 +146,57 @@ def test_the_record_only_grows_and_the_newest_label_counts(tmp_path: Path) -> No
     assert counted.to_dict() == {"A": "washer", "B": "gear"}
 
 
+def test_a_correction_keeps_how_its_image_was_chosen() -> None:
+    chosen = stated(content_id=["A"], stratum=["one-of-9/surer"]).assign(stratum_rows=pd.array([9], dtype="Int64"))
+    both = pd.concat([chosen, stated(content_id=["A"], label=["washer"])]).assign(received_at=NOW)
+    (row,) = newest(both).to_dict("records")
+    assert (row["label"], row["stratum"], row["stratum_rows"]) == ("washer", "one-of-9/surer", 9)
+
+
+def test_a_correction_of_the_same_day_counts_whether_or_not_the_hour_is_said() -> None:
+    first = stated(content_id=["A"]).assign(received_at=NOW)
+    bare = stated(content_id=["A"], label=["washer"], labelled_at=[NOW.replace(hour=0)])
+    both = pd.concat([first, bare.assign(received_at=NOW.replace(hour=10))])
+    assert newest(both)["label"].tolist() == ["washer"]
+
+
+def test_images_that_came_later_leave_the_weights_of_a_choice_as_they_are() -> None:
+    rows = rows_of_a_night(3, 400)
+    chosen = worth_labelling(rows, 60, 0.5, 0)
+    strata = f"{choice_name('one', 400)}/" + chosen["stratum"]
+    before, after = (
+        realised(chosen["right"].to_numpy(), strata, chosen["stratum_rows"], scored) for scored in (400, 401)
+    )
+    assert (after.design, after.of) == ("strata", 400)
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("second", "counts", "recorded"),
+    [
+        ("path,label,date\na.jpg,gear,2026-03-08\n", "gear", 3),
+        ("path,label\na.jpg,gear\n", "washer", 2),
+        ("path,label,date\na.jpg,gear,2026-03-09\n", "gear", 3),
+    ],
+    ids=["back again at a later date", "the first file once more", "back again with the day it came"],
+)
+def test_an_old_file_undoes_no_correction_and_a_later_label_counts(
+    tmp_path: Path, second: str, counts: str, recorded: int
+) -> None:
+    files = seen(("a.jpg", "A", "2026-03-01"))
+    brought = [
+        ("path,label\na.jpg,gear\n", datetime(2026, 3, 6, 7, tzinfo=UTC)),
+        ("path,label,by\na.jpg,washer,labels.csv\n", datetime(2026, 3, 7, 7, tzinfo=UTC)),
+        (second, NOW),
+    ]
+    record = find_images(read_labels(labels_file(tmp_path, brought[0][0]), CLASSES, brought[0][1]).rows, files).rows
+    for text, received in brought[1:]:
+        rows = find_images(read_labels(labels_file(tmp_path, text), CLASSES, received).rows, files).rows
+        record = pd.concat([record, not_there(rows, record)], ignore_index=True)
+    assert newest(record)["label"].tolist() == [counts]
+    assert len(record) == recorded
+
+
 def rows_of_a_night(seed: int, n: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     confidence = rng.beta(3, 1, n)
@@ -176,7 +231,7 @@ def test_weighed_labels_tell_accuracy_without_bias_where_plain_ones_do_not() -> 
     weighed, plain, held = [], [], 0
     for seed in range(200):
         chosen = worth_labelling(rows, 120, 0.5, seed)
-        strata = "one/" + chosen["stratum"]
+        strata = f"{choice_name('one', len(rows))}/" + chosen["stratum"]
         found = realised(chosen["right"].to_numpy(), strata, chosen["stratum_rows"], len(rows))
         assert found.design == "strata"
         weighed.append(found.accuracy)
@@ -191,7 +246,12 @@ def test_without_one_of_its_strata_a_choice_does_not_stand_for_the_night() -> No
     rows = rows_of_a_night(4, 200)
     chosen = worth_labelling(rows, 60, 0.5, 0)
     left = chosen[chosen["stratum"] != DOUBTFUL]
-    found = realised(left["right"].to_numpy(), "one/" + left["stratum"], left["stratum_rows"], len(rows))
+    found = realised(
+        left["right"].to_numpy(),
+        f"{choice_name('one', len(rows))}/" + left["stratum"],
+        left["stratum_rows"],
+        len(rows),
+    )
     assert found.design == "as given"
     assert found.labelled == len(left)
 
@@ -231,6 +291,7 @@ def test_a_night_tells_its_estimate_beside_the_labels(
         low=0.65,
         high=0.85,
         design="strata",
+        of=90,
         estimate=estimate,
     )
     assert night.held is held
