@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 from datetime import date, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darkroom.errors import CommitConflict, StorageError, WrongUse
+from darkroom.person import this_person
 from darkroom.reasons import NightVerdict
 from darkroom.results import bundles, commits, now
 from darkroom.storage import Storage, storage_at
@@ -27,6 +27,7 @@ class Acknowledgement(BaseModel):
     number: int
     bundle: str
     night: date
+    inbox: str | None = Field(default=None, description="Whose nights; None: of every inbox of the bundle.")
     reason: str
     by: str
     at: datetime = Field(description="For a person; nothing is decided by it.")
@@ -38,20 +39,22 @@ def acknowledge(
     """Record that the alarm of a night was dealt with; the sum across nights starts again after it.
 
     `bundle` may be left out where only one has an alarm that night; `by` is the user of this process where nothing is
-    said. Raises WrongUse where no committed night is an alarm, several bundles have one, or the reason is empty.
+    said. It is for the inbox that has the alarm; where several have one, for all of the bundle's. Raises WrongUse where
+    no committed night is an alarm, several bundles have one, or the reason is empty.
     """
     storage = storage_at(results)
     if not reason.strip():
         raise WrongUse("An alarm is acknowledged with a reason.", expected="a reason in words", found=reason)
-    chosen = _with_alarm(storage, night, bundle)
+    chosen, inbox = _with_alarm(storage, night, bundle)
     for _ in range(_TRIES):
         earlier = acknowledgements(storage, chosen)
         record = Acknowledgement(
             number=earlier[-1].number + 1 if earlier else 1,
             bundle=chosen,
             night=night,
+            inbox=inbox,
             reason=reason.strip(),
-            by=by or getpass.getuser(),
+            by=by or this_person(),
             at=now(),
         )
         try:
@@ -88,13 +91,17 @@ def _key(bundle: str, number: int) -> str:
     return f"acknowledgements/{bundle}/{number:08d}.json"
 
 
-def _with_alarm(storage: Storage, night: date, bundle: str | None) -> str:
-    names = [bundle] if bundle is not None else bundles(storage)
-    alarms = [
-        name
+def _with_alarm(storage: Storage, night: date, bundle: str | None) -> tuple[str, str | None]:
+    names = [one for one in bundles(storage) if bundle is None or one == bundle]
+    alarms = {
+        name: inboxes
         for name in names
-        if any(one.night == night and one.verdict is NightVerdict.ALARM for one in commits(storage, name))
-    ]
+        if (
+            inboxes := {
+                one.inbox for one in commits(storage, name) if one.night == night and one.verdict is NightVerdict.ALARM
+            }
+        )
+    }
     if not alarms:
         raise WrongUse(
             f"There is no alarm to acknowledge on {night}.",
@@ -109,4 +116,5 @@ def _with_alarm(storage: Storage, night: date, bundle: str | None) -> str:
             found=", ".join(alarms),
             todo="name it",
         )
-    return alarms[0]
+    ((name, inboxes),) = alarms.items()
+    return name, next(iter(inboxes)) if len(inboxes) == 1 else None

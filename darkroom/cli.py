@@ -606,11 +606,10 @@ def promote(
     as_json: AsJson = False,
 ) -> int:
     """Put a version into use. Who, when and why is kept."""
-    import getpass
-
+    from darkroom.person import this_person
     from tasks.bundle import promote as put_into_use
 
-    put_into_use(models, name, version, reason=reason, by=getpass.getuser())
+    put_into_use(models, name, version, reason=reason, by=this_person())
     if as_json:
         _print_json({"name": name, "version": version})
     else:

@@ -27,6 +27,7 @@ from expectations.reference import DriftReference
 Floats = NDArray[np.float64]
 
 _KAPPA: Final = 0.5
+_MOST: Final = 1e100  # more says no more, and some such nights would be infinite
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,10 @@ class Accumulated:
 
     def first_alarm(self, budget: Budget) -> date | None:
         """The night since which it has been one."""
-        over = [night for night, found in zip(self.nights, self.sums, strict=True) if found >= budget.sum_alarm]
-        return over[0] if over and self.alarms(budget) else None
+        since = None
+        for night, found in zip(self.nights, self.sums, strict=True):
+            since = None if found < budget.sum_alarm else since or night
+        return since
 
 
 def evidence(p: Floats) -> Floats:
@@ -65,7 +68,7 @@ def evidence(p: Floats) -> Floats:
 
 def added(sums: Floats, e: Floats) -> Floats:
     """The sums after one more night; where it says nothing it changes nothing."""
-    return np.asarray(np.where(np.isnan(e), sums, (1 + sums) * e))
+    return np.asarray(np.where(np.isnan(e), sums, np.minimum((1 + sums) * np.minimum(e, _MOST), _MOST)))
 
 
 def accumulate(

@@ -8,6 +8,7 @@ from datetime import date
 
 import pandas as pd
 
+from darkroom.names import some_of_many
 from darkroom.schemas import DRIFT, metric_in_words
 from darkroom.summary import Finding, Severity
 from expectations.across_nights import Accumulated, accumulate
@@ -21,11 +22,12 @@ from expectations.slices import SliceDrift, Slices, slice_drift
 @dataclass(frozen=True)
 class Earlier:
     """What was committed before: drift rows (darkroom.schemas.DRIFT, with `night`) of this bundle and inbox, and the
-    nights whose alarms somebody has acknowledged.
+    nights whose alarms somebody has acknowledged. `lost`: nights whose rows cannot be read.
     """
 
     rows: pd.DataFrame
     acknowledged: tuple[date, ...] = ()
+    lost: tuple[date, ...] = ()
 
     @classmethod
     def none(cls) -> Earlier:
@@ -82,7 +84,11 @@ def compare(
         by_slice,
         across,
         budget,
-        (*by_slice.findings, *(() if (across.family, across.metric) in told_already else _of_sum(across, budget))),
+        (
+            *by_slice.findings,
+            *_of_lost(earlier.lost),
+            *(() if (across.family, across.metric) in told_already else _of_sum(across, budget)),
+        ),
         could_have_shown(whole),
         told,
     )
@@ -105,6 +111,19 @@ def could_have_shown(whole: pd.DataFrame) -> str:
     some = "any" if len(smallest) == len(numbers) else f"{len(smallest)} of {len(numbers)}"
     of = "numeric property" if some == "any" else "numeric properties"
     return f"a shift of {smallest.max():.2f} standard deviations in {some} {of} would have shown"
+
+
+def _of_lost(nights: Sequence[date]) -> Sequence[Finding]:
+    if not nights:
+        return []
+    return [
+        Finding(
+            severity=Severity.WARNING,
+            source="drift",
+            what=f"The sum across nights lacks {some_of_many([str(night) for night in nights], 5)}.",
+            evidence="a committed drift file is missing or broken: restore it from a backup",
+        )
+    ]
 
 
 def _of_sum(across: Accumulated, budget: Budget) -> Sequence[Finding]:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from darkroom.names import as_detail
 from darkroom.schemas import DRIFT, metric_in_words
 from darkroom.summary import Finding, Severity
 from expectations.budget import A_YEAR, FEWEST, Budget, share_of_slice
@@ -139,7 +140,10 @@ def names_of(rows: pd.DataFrame) -> dict[str, pd.Series]:
     folder = rows["path"].where(rows["path"].str.contains("/", regex=False)).str.partition("/")[0]
     kinds = {"folder": folder, "camera": rows["camera"]} if "camera" in rows else {"folder": folder}
     return {
-        kind: (f"{kind}=" + column.astype("object").str[:_NAME]).where(column.notna())
+        # What a camera writes of itself is anybody's text, and goes into logs and sentences.
+        kind: (f"{kind}=" + column.astype("object").map(as_detail, na_action="ignore").str[:_NAME]).where(
+            column.notna()
+        )
         for kind, column in kinds.items()
         if column.notna().any()
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from darkroom.acknowledgements import acknowledgements
+from darkroom.errors import StorageError
 from darkroom.results import commits, read_part
 from darkroom.storage import Storage, storage_at
 from expectations.alarms import Earlier
@@ -21,16 +22,21 @@ def nights_before(results: Storage | Path | str, bundle: str, inbox: str | None,
     Commits come in the order of runs; what is made of them (expectations.across_nights) is in the order of nights.
     """
     storage = storage_at(results)
-    known = tuple(one.night for one in acknowledgements(storage, bundle) if one.night <= night)
+    known = tuple(
+        one.night
+        for one in acknowledgements(storage, bundle)
+        if one.night <= night and (inbox is None or one.inbox in (None, inbox))
+    )
     since = max(known, default=date.min)
-    frames = [
-        read_part(storage, part, _COLUMNS).to_pandas().assign(night=commit.night)
-        for commit in commits(storage, bundle)
-        if since < commit.night <= night and (inbox is None or commit.inbox == inbox)
-        for part in commit.parts
-        if part.dataset == "drift"
-    ]
-    if not frames:
-        return Earlier(Earlier.none().rows, known)
+    frames, lost = [], set()
+    for commit in commits(storage, bundle):
+        if since < commit.night <= night and (inbox is None or commit.inbox == inbox):
+            for part in commit.parts:
+                if part.dataset == "drift":
+                    try:
+                        frames.append(read_part(storage, part, _COLUMNS).to_pandas().assign(night=commit.night))
+                    except StorageError:  # told as a finding: an old night must not stop tonight's
+                        lost.add(commit.night)
     whole = [frame[frame["slice"].isna()] for frame in frames]
-    return Earlier(pd.concat(whole, ignore_index=True), known)
+    rows = pd.concat(whole, ignore_index=True) if whole else Earlier.none().rows
+    return Earlier(rows, known, tuple(sorted(lost)))

@@ -134,9 +134,12 @@ def pictures_of(rows: pd.DataFrame, inbox: Path, instruments: Instruments, score
     A few dozen images go through the network once more: the results keep 32 components of an embedding, and what is
     near is defined on all of them.
     """
-    arrived = _decoded(rows, inbox, instruments.bundle.preprocessing, tensor=True)
+    preprocessing = instruments.bundle.preprocessing
+    looked_at = rows["content_id"].isin(scored)
+    arrived = _decoded(rows[looked_at], inbox, preprocessing, tensor=True)
     thumbnails = {str(one.key): one.thumbnail for one in arrived if one.thumbnail is not None}
-    tensors = {str(one.key): one.tensor for one in arrived if one.key in scored and one.tensor is not None}
+    thumbnails |= thumbnails_of(rows[~looked_at], inbox, preprocessing)
+    tensors = {str(one.key): one.tensor for one in arrived if one.tensor is not None}
     near = nearest_photos_of(tensors, instruments)
     ids = sorted({photo.content_id for photos in near.values() for photo in photos})
     if ids and instruments.bundle.has(THUMBNAILS):
@@ -155,7 +158,7 @@ def _decoded(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing, *, t
     jobs = [
         Job(key=content, path=inbox / from_text(path), content_id=content)
         for path, content in zip(rows["path"], rows["content_id"], strict=True)
-        if content is not None
+        if isinstance(content, str)
     ]
     if not jobs:
         return []

@@ -193,9 +193,12 @@ def draw_page(
     """The night's page, before the commit: a run that dies between the two draws it again."""
     judgement = evaluated.judgement
     earlier = [
-        one.summary.report for one in commits(attempt.staging.storage, attempt.bundle) if one.night == attempt.night
+        one.summary.report
+        for one in commits(attempt.staging.storage, attempt.bundle)
+        if (one.night, one.inbox) == (attempt.night, attempt.inbox)
     ]
     nothing_new = not settled.counts.scored and not settled.counts.quarantined and any(earlier)
+    nothing_new &= judgement.verdict is not NightVerdict.ALARM  # an inbox that has vanished is no page of before
     folder = results.absolute() / "reports" / f"{attempt.night}" / attempt.bundle / attempt.id
     started = attempt.staging.record()
     summary = NightSummary(

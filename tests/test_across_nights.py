@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -163,6 +164,16 @@ def test_a_night_of_ten_images_counts_in_the_sum_and_one_of_five_does_not(refere
     assert five.could_have_shown == "at least 25 are compared by themselves; each image was checked alone"
 
 
+def test_nights_that_no_chance_explains_leave_a_number_and_the_last_stretch_is_told() -> None:
+    sums = np.zeros(1)
+    for _ in range(4):
+        sums = added(sums, evidence(np.array([1e-300])))
+    assert np.isfinite(sums).all()
+    days = tuple(FIRST + timedelta(days=k) for k in range(4))
+    assert Accumulated(days, (900.0, 10.0, 800.0, 950.0)).first_alarm(A_YEAR) == days[2]
+    assert Accumulated(days, (900.0, 800.0, 10.0, 9.0)).first_alarm(A_YEAR) is None
+
+
 class TestAcknowledging:
     @pytest.fixture
     def results(self, tmp_path: Path) -> Path:
@@ -228,6 +239,25 @@ class TestAcknowledging:
         assert set(after.rows["night"]) == {second}
         assert after.acknowledged == (FIRST,)
         assert set(nights_before(results, made_up.BUNDLE, None, FIRST).rows["night"]) == set()
+
+    def test_an_alarm_of_one_inbox_is_not_acknowledged_for_another(self, results: Path, tmp_path: Path) -> None:
+        kept = acknowledge(results, FIRST, reason="seen")
+        assert kept.inbox == str(tmp_path / "inbox-0")
+        own, other = (nights_before(results, made_up.BUNDLE, str(tmp_path / f"inbox-{k}"), FIRST) for k in (0, 1))
+        assert own.acknowledged == (FIRST,)
+        assert other.acknowledged == ()
+
+    def test_a_drift_file_that_is_lost_is_told_and_stops_no_night(
+        self, results: Path, reference: DriftReference
+    ) -> None:
+        second = FIRST + timedelta(days=1)
+        next((results / "drift").rglob(f"night={FIRST}/**/*.parquet")).unlink()
+        before = nights_before(results, made_up.BUNDLE, None, second)
+        assert (set(before.rows["night"]), before.lost) == ({second}, (FIRST,))
+        found = compare(
+            reference, reference.sketch(night(3)), NO_SLICES, second, replace(Earlier.none(), lost=before.lost)
+        )
+        assert [one.what for one in found.findings] == [f"The sum across nights lacks {FIRST}."]
 
     def test_nights_of_another_inbox_do_not_count(self, results: Path) -> None:
         assert nights_before(results, made_up.BUNDLE, "/elsewhere", FIRST).rows.empty

@@ -51,13 +51,13 @@ def forty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_runs_of_one_night_are_one_night_with_the_verdict_of_the_last_that_scored(results: Path) -> None:
+def test_runs_of_one_night_are_one_night_with_the_verdict_of_the_gravest(results: Path) -> None:
     commit_night(results, FIRST, ALARM, scored=30, suspect=9, run="a")
     commit_night(results, FIRST, WARN, scored=10, suspect=1, run="b")
     commit_night(results, FIRST, OK, scored=0, suspect=0, quarantined=0, run="c")
     (night,) = past_nights(results, BUNDLE)
-    assert (night.verdict, night.scored, night.suspect, night.quarantined, night.runs) == ("warn", 40, 10, 4, 3)
-    assert night.page == f"{FIRST}/{BUNDLE}/b/index.html"
+    assert (night.verdict, night.scored, night.suspect, night.quarantined, night.runs) == ("alarm", 40, 10, 4, 3)
+    assert night.page == f"{FIRST}/{BUNDLE}/a/index.html"
 
 
 def test_a_night_that_was_run_again_for_nothing_keeps_the_page_that_shows_something(results: Path) -> None:

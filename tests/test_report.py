@@ -547,7 +547,7 @@ def test_no_drift_comes_with_the_smallest_shift_that_would_have_shown() -> None:
     lines = drift_lines(drift({}, {"metric": "noise", "smallest_detectable_effect": 0.47}))
     assert drift_sentence(lines) == (
         "None of 2 measures differs from training beyond chance. "
-        "A shift of 0.47 standard deviations would have shown in any of them."
+        "A shift of 0.47 standard deviations would have shown in any numeric one."
     )
 
 

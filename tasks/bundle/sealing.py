@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import io
 import json
 import os
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from darkroom import schemas
 from darkroom.errors import StorageError, TrainingFailed, WrongUse
+from darkroom.person import this_person
 from tasks.bundle import manifest as words
 from tasks.bundle.disk import files_of, sync_folder, sync_tree, take_name
 from tasks.bundle.manifest import BundleManifest, bundle_id, classes_digest, file_digest, plain
@@ -81,7 +81,7 @@ def seal_bundle(
     check_name(name)
     _check(contents)
     models = models.absolute()
-    who = by or _user()
+    who = by or this_person()
     with _sealing_folder(models / name) as folder:
         _write_contents(folder, contents)
         recorded = record_in_new_process(folder, contents.embedding_layer, len(contents.classes), contents.goldens)
@@ -248,10 +248,3 @@ def _write_manifest(
     statements["id"] = bundle_id(statements)
     (folder / words.MANIFEST).write_text(json.dumps(statements, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return BundleManifest.model_validate(statements)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f"uid {os.getuid()}"

@@ -69,7 +69,9 @@ def drift_sentence(lines: Sequence[DriftLine]) -> str:
     detectable = [line.detectable for line in tested if line.detectable is not None and line.unit == "sd"]
     sentence = f"None of {len(tested)} measures differs from training beyond chance."
     if detectable:
-        sentence += f" A shift of {max(detectable):.2f} standard deviations would have shown in any of them."
+        numbers = sum(line.unit != "V" for line in tested)
+        where = "any numeric one" if len(detectable) == numbers else f"{len(detectable)} of {numbers} numeric ones"
+        sentence += f" A shift of {max(detectable):.2f} standard deviations would have shown in {where}."
     return sentence
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.errors import StorageError
+from darkroom.reasons import NightVerdict
 from darkroom.results import Commit, Part, commits, read_part
 from darkroom.storage import Storage, storage_at
 
@@ -22,6 +23,7 @@ REPORTS: Final = "reports"
 INDEX: Final = f"{REPORTS}/index.html"
 MOST_NIGHTS: Final = 30
 _GRAVEST: Final = ("too_few", "ok", "warn", "alarm")
+_RANK: Final = {str(one): rank for rank, one in enumerate([NightVerdict.EMPTY, *list(NightVerdict)[:3]])}
 # A results folder may be older than the column `slice`; what is missing reads as null.
 _COLUMNS: Final = (
     "family", "metric", "slice", "n", "effect", "reference_value", "night_value", "verdict",
@@ -75,8 +77,8 @@ def past_nights(
 ) -> list[PastNight]:
     """The nights of a bundle (and of an inbox; None: of all), the oldest first. Raises StorageError.
 
-    A night that was run again counts each content once. Verdict, sentence and page are those of its last run that
-    scored something, or of its last one.
+    A night that was run again counts each content once. Verdict, sentence and page are those of its gravest run: a few
+    late files that are as ever do not undo an alarm. Of equals, those of the last one that scored something.
     """
     storage = storage_at(results)
     found: dict[date, PastNight] = {}
@@ -175,7 +177,8 @@ def _added(known: PastNight | None, commit: Commit, storage: Storage) -> PastNig
     )
     if known is None:
         return this
-    told = this if counts.scored or not known.scored else known
+    graver = _RANK[this.verdict] - _RANK[known.verdict]
+    told = this if graver > 0 or (graver == 0 and (counts.scored or not known.scored)) else known
     return replace(
         told,
         scored=known.scored + this.scored,
