@@ -12,18 +12,25 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict
 
 from darkroom.asking import ask
 from darkroom.errors import WrongUse
-from darkroom.names import from_text, some_of_many
+from darkroom.names import some_of_many
 from darkroom.progress import tell
 from darkroom.storage import LocalStorage
-from expectations.class_order import ClassOrder, solve_order
 from expectations.knowledge import Knowledge
+from flows.adopted import Adopted, adopted_as
+from flows.adopting import (
+    labels_of,
+    load,
+    photos_of,
+    plainly_prepared,
+    solved_order,
+    spread_over_classes,
+    stated_preparation,
+)
 from flows.card import ladder_shown, model_facts, sensitivity_shown
 from flows.examination import climb_ladder, measure
 from flows.origin import Named, Origin, Outcome, Preparation
@@ -33,59 +40,21 @@ from flows.sensitivity import weigh_variants
 from flows.single import learn_single
 from flows.train import learn_what_is_normal, report_training
 from tasks.adopting import class_of_folder, look_at_photos, match_folders, readable
-from tasks.bundle import Bundle, SealedContents, choose_goldens, find_bundle, seal_bundle
+from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
 from tasks.bundle.versions import check_name
 from tasks.foreign import TEACHABLE_MACHINE, ForeignModel, open_foreign, read_labels
 from tasks.goldens import Golden
-from tasks.inference import Engine, load_engine
-from tasks.photos import Photos
+from tasks.inference import Engine
 from tasks.preprocessing import Preprocessing
-from tasks.presets import PRESETS, preset
-from tasks.published import SCALINGS, in_words, published_values, scaled
+from tasks.presets import preset
 from tasks.report.card import CardFacts, bundle_card, bundle_card_html
-from tasks.training import Dataset, TrainedModel, scan
-from tasks.training.ladder import some_of
-from tasks.variants import Replay
+from tasks.training import TrainedModel, scan
 
-# Photos that decide about the preparation, and about the order of the outputs: more of them say little more.
-MOST_PHOTOS, _FOR_THE_ORDER = 800, 200
-_OF_A_CLASS = 20
-_ANY_SIZE = 224
+# Photos that decide about the preparation: more of them say little more.
+MOST_PHOTOS = 800
 _WORK = ".work"
 
 GroupBy = Literal["image", "sub-folder"]
-
-
-class Adopted(BaseModel):
-    """A model that was made elsewhere, as a bundle."""
-
-    model_config = ConfigDict(frozen=True)
-
-    bundle_id: str
-    path: str
-    in_use: bool
-    kind: str
-    classes: tuple[str, ...]
-    images: int
-    accuracy: float
-    interval: tuple[float, float]
-    difference: float
-    preparation: str
-    plausible: tuple[str, ...]
-    sentences: tuple[str, ...]
-    findings: tuple[str, ...]
-
-    def as_text(self) -> str:
-        """For a person."""
-        low, high = self.interval
-        told = "\n".join(f"  {sentence}" for sentence in (*self.sentences, *self.findings))
-        name, version = Path(self.path).parent.name, Path(self.path).name
-        unused = f"Another version is in use; to use this one: darkroom promote {name} {version} --reason …\n"
-        return (
-            f"{self.bundle_id} is sealed: {self.kind}, right on {self.accuracy:.1%} of the photos that it "
-            f"was measured on ({low:.1%} – {high:.1%}).\n{told}\n{'' if self.in_use else unused}"
-            f"Bundle  {self.path}\nCard    {self.path}/card.html"
-        )
 
 
 @flow(name="adopt", flow_run_name="adopt {model}")
@@ -140,7 +109,7 @@ def adopt(
         card = write_card(name, origin, looked, knowledge, outcome, goldens, group_by, data)
         bundle = seal(models, name, origin, looked, knowledge, outcome, goldens, card, promote)
     report_training(bundle, card)
-    return _adopted(bundle, origin, outcome)
+    return adopted_as(bundle, origin, outcome)
 
 
 @contextmanager
@@ -165,24 +134,6 @@ def open_model(model: Path, work: Path, consent: Sequence[str]) -> ForeignModel:
     for finding in theirs.findings:
         log.info(finding.sentence)
     return theirs
-
-
-def load(theirs: ForeignModel, preprocessing: str, image_size: int) -> Engine:
-    """The opened model on an engine; its size is its own, that of the stated preparation, or the one asked for."""
-    height, width, channels = theirs.input_shape
-    if height is None or width is None:
-        if preprocessing and preprocessing.partition(":")[0] not in PRESETS:
-            height, width, channels = Preprocessing.load(Path(preprocessing)).input_shape
-        elif image_size:
-            height = width = image_size
-        else:
-            raise WrongUse(
-                "The model takes images of any size, and nothing says which one it was trained on.",
-                file=theirs.path,
-                expected=f"a size, such as --image-size {_ANY_SIZE}",
-                todo="look at the code that trained it: target_size, image_size or resize",
-            )
-    return load_engine(theirs.saved, theirs.embedding_layer, input_shape=(height, width, channels))
 
 
 @task(name="name the outputs", cache_policy=NO_CACHE)
@@ -218,38 +169,6 @@ def name_the_outputs(
     return Named(match_folders(dataset, order.names), order.names, order.sentence())
 
 
-def solved_order(engine: Engine, dataset: Dataset, seed: int) -> ClassOrder:
-    """The order under which most photos are right, over the scalings that people use."""
-    rows = readable(dataset, _spread(dataset, _FOR_THE_ORDER, seed), _prepared(engine, "tf"))
-    labels = _labels(dataset, rows, dataset.classes)
-    replay = Replay(engine, _photos(dataset, rows), _prepared(engine, "tf"))
-    found = [
-        solve_order(replay.probabilities(_prepared(engine, scaling)), labels, dataset.classes, tried=len(SCALINGS))
-        for scaling in SCALINGS
-    ]
-    return max(found, key=lambda one: one.accuracy)
-
-
-def _prepared(engine: Engine, scaling: str) -> Preprocessing:
-    height, width, _ = engine.input_shape
-    return preset("load_img", size=(height, width), interpolation="bilinear", values=scaled(scaling))
-
-
-def _spread(dataset: Dataset, most: int, seed: int) -> list[int]:
-    """About so many photos, as many of each class, and some of each."""
-    each = max(_OF_A_CLASS, -(-most // len(dataset.classes)))
-    of_class = ([row for row, file in enumerate(dataset.files) if file.label == name] for name in dataset.classes)
-    return sorted(row for rows in of_class for row in some_of(rows, each, seed))
-
-
-def _photos(dataset: Dataset, rows: Sequence[int]) -> Photos:
-    return Photos(dataset.folder, [from_text(dataset.files[row].path) for row in rows])
-
-
-def _labels(dataset: Dataset, rows: Sequence[int], classes: Sequence[str]) -> NDArray[np.int64]:
-    return np.array([list(classes).index(dataset.files[row].label) for row in rows], np.int64)
-
-
 @task(name="find the preparation", cache_policy=NO_CACHE)
 def find_preparation(theirs: ForeignModel, engine: Engine, named: Named, preprocessing: str, seed: int) -> Preparation:
     """Infer how the images were prepared, compare it with what is stated, and decide what is sealed.
@@ -258,12 +177,12 @@ def find_preparation(theirs: ForeignModel, engine: Engine, named: Named, preproc
     """
     dataset = named.matched.dataset
     size = engine.input_shape[0], engine.input_shape[1]
-    rows = readable(dataset, _spread(dataset, MOST_PHOTOS, seed), _prepared(engine, "tf"))
-    stated = _stated(preprocessing, size, theirs.origin)
+    rows = readable(dataset, spread_over_classes(dataset, MOST_PHOTOS, seed), plainly_prepared(engine, "tf"))
+    stated = stated_preparation(preprocessing, size, theirs.origin)
     inferred = infer_preparation(
         engine,
-        _photos(dataset, rows),
-        _labels(dataset, rows, named.classes),
+        photos_of(dataset, rows),
+        labels_of(dataset, rows, named.classes),
         size=size,
         origin=theirs.origin,
         scaling_inside=theirs.scaling_inside is not None,
@@ -291,23 +210,6 @@ def find_preparation(theirs: ForeignModel, engine: Engine, named: Named, preproc
         others = "others cannot be ruled out" if len(choices) > 1 else f"{alike} others answer alike on these photos"
         how = f"It is the most likely; {others}." if alike else "It is the most likely, and the only one."
     return Preparation(choices[place], how, inferred)
-
-
-def _stated(preprocessing: str, size: tuple[int, int], origin: str | None) -> Preprocessing | None:
-    """A preset, with a scaling behind a colon or that of the model's origin; or a file."""
-    if not preprocessing:
-        return None
-    name, _, scaling = preprocessing.partition(":")
-    if name in PRESETS:
-        scaling = scaling or published_values(origin) or ""
-        return preset(name, size=size, values=scaled(scaling) if scaling else None)
-    if not Path(preprocessing).is_file():
-        raise WrongUse(
-            "There is no such preparation.",
-            expected=f"a file, or one of {', '.join(PRESETS)}, maybe with one of {', '.join(SCALINGS)}: load_img:unit",
-            found=preprocessing,
-        )
-    return Preprocessing.load(Path(preprocessing))
 
 
 @task(name="look at the photos", cache_policy=NO_CACHE)
@@ -405,23 +307,3 @@ def seal(
     bundle = seal_bundle(models, name, contents, promote=promote, reason="adopted")
     get_run_logger().info("%s is sealed", bundle.id)
     return bundle
-
-
-def _adopted(bundle: Bundle, origin: Origin, outcome: Outcome) -> Adopted:
-    measured = outcome.measures["validation"]
-    inferred = origin.preparation.inferred
-    return Adopted(
-        bundle_id=bundle.id,
-        path=str(bundle.path),
-        in_use=find_bundle(bundle.path.parent) == bundle.path,
-        kind=origin.model.kind,
-        classes=bundle.classes,
-        images=sum(one.n for one in outcome.measures.values()),
-        accuracy=measured.accuracy,
-        interval=measured.interval,
-        difference=origin.model.difference,
-        preparation=in_words(origin.preparation.chosen),
-        plausible=tuple(in_words(one) for one in inferred.plausible),
-        sentences=origin.sentences(),
-        findings=origin.findings(),
-    )

@@ -11,12 +11,18 @@ import numpy as np
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict
 
 from darkroom.errors import WrongUse
 from expectations.answers import Answers, distances
-from expectations.output_words import words_for
-from expectations.reproduction import Candidate
+from flows.diagnosed import Cause, Diagnosis, Fixed, explanation_of
+from flows.diagnosis_words import (
+    names_in_words,
+    left_out,
+    mends_of,
+    preparation_at_fault,
+    runner_up_in_words,
+    sentence_of,
+)
 from flows.looking import ProvedModel, prove_model
 from flows.searching import Searched, search
 from flows.staging_calls import StageDifference, call_on, compare_stages, only_at_a_terminal
@@ -25,7 +31,7 @@ from tasks.photos import Photos, photos_in
 from tasks.predictions_file import Predictions, read_predictions
 from tasks.report.diagnosis_page import DiagnosisPage, ImageShown, as_seen, diagnosis_markdown, write_diagnosis
 from tasks.report.fixes import fixes
-from tasks.variants import Replay, Variant, applied
+from tasks.variants import Replay, applied
 
 _MOST = 2000  # images; more say nothing new
 _SHOWN = 8
@@ -36,74 +42,6 @@ _VERDICTS = {
     "nearly": "nearly explained",
     "unexplained": "not explained",
 }
-
-
-class Explanation(BaseModel):
-    """One explanation: `knob=value` of each variant (none: the pinned preparation) and how well it fits."""
-
-    model_config = ConfigDict(frozen=True)
-
-    variants: tuple[str, ...]
-    share_reproduced: float
-    median_difference: float
-    worst_difference: float
-
-
-class Cause(BaseModel):
-    """The cause. `variants` is empty where nothing differs and where nothing that was tried explains it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    variants: tuple[str, ...]
-    level: str
-    alike: tuple[tuple[str, ...], ...]
-    share_reproduced: float
-
-
-class Fixed(BaseModel):
-    """Lines for one library; `differs` says where they are not bit for bit."""
-
-    model_config = ConfigDict(frozen=True)
-
-    library: str
-    code: str
-    differs: str
-
-
-class Diagnosis(BaseModel):
-    """What came of a diagnosis. `same`: there is no difference to explain; `explained`: a difference, and its cause."""
-
-    model_config = ConfigDict(frozen=True)
-
-    bundle_id: str
-    same: bool
-    explained: bool
-    sentence: str
-    cause: Cause
-    closest: Explanation
-    runner_up: Explanation | None
-    margin: float | None
-    images: int
-    undecided_images: int
-    tolerance: float
-    not_shown: tuple[str, ...]
-    not_replayed: dict[str, str]
-    findings: tuple[str, ...]
-    stages: tuple[dict[str, str], ...]
-    mends: tuple[str, ...]
-    fixes: tuple[Fixed, ...]
-    tried: dict[str, int]
-    page: str
-    seconds: float
-
-    def as_text(self) -> str:
-        """For a person."""
-        told = "".join(f"  {one}\n" for one in (*_stage_lines(self.stages), *self.mends, *self.findings))
-        code = ""
-        if self.fixes:
-            lines = "\n".join(f"    {line}" for line in self.fixes[0].code.splitlines())
-            code = f"\nThe pinned preparation, {self.fixes[0].library} (others on the page):\n{lines}\n"
-        return f"{self.sentence}\n\n{told}{code}\nPage  {self.page}"
 
 
 @dataclass(frozen=True)
@@ -207,7 +145,7 @@ def draw(model: ProvedModel, replay: Replay, given: Given, searched: Searched) -
         ("Reproduced by the best", f"{found.best.share:.1%} of the rows, within {found.tolerance:.2g}"),
         ("Undecided rows reproduced", f"{found.best.share_undecided:.1%}"),
         ("Difference", f"median {found.best.median:.2g}, worst {found.best.worst:.2g}"),
-        ("Runner-up", _runner_up(found.runner_up)),
+        ("Runner-up", runner_up_in_words(found.runner_up)),
         ("Margin", "–" if found.margin is None else f"{100 * found.margin:.1f} points of rows"),
         ("Tried", f"{searched.singles:,} preparations on {searched.few:,} images, {searched.pairs:,} pairs"),
     ]
@@ -216,13 +154,13 @@ def draw(model: ProvedModel, replay: Replay, given: Given, searched: Searched) -
         verdict=_VERDICTS[found.level],
         sentence=sentence_of(searched, bundle.classes),
         facts=facts,
-        mends=_mends(searched, bundle.classes) if differs else (),
-        fixes=fixes(bundle.preprocessing) if differs and _prepared(searched) else (),
-        ranking=[(_named(one.names), one.share, one.median, one.worst) for one in found.ranking[:_RANKED]],
-        alike=[_named(names) for names in found.alike],
+        mends=mends_of(searched, bundle.classes) if differs else (),
+        fixes=fixes(bundle.preprocessing) if differs and preparation_at_fault(searched) else (),
+        ranking=[(names_in_words(one.names), one.share, one.median, one.worst) for one in found.ranking[:_RANKED]],
+        alike=[names_in_words(names) for names in found.alike],
         not_shown=found.not_shown,
         not_replayed=list(searched.not_replayed.items()),
-        findings=(*given.findings, *_unread(searched), *(_static_findings(model) if differs else ())),
+        findings=(*given.findings, *left_out(searched), *(_static_findings(model) if differs else ())),
         stages=[(one.stage, one.verdict, one.difference) for one in given.stages],
         images=_images(model, replay, given, searched) if differs else (),
     )
@@ -245,8 +183,8 @@ def tell_it(
             alike=found.alike if found.explained else (),
             share_reproduced=found.best.share,
         ),
-        closest=_explanation(found.best),
-        runner_up=None if found.runner_up is None else _explanation(found.runner_up),
+        closest=explanation_of(found.best),
+        runner_up=None if found.runner_up is None else explanation_of(found.runner_up),
         margin=found.margin,
         images=found.rows,
         undecided_images=found.undecided,
@@ -271,76 +209,11 @@ def report_diagnosis(page: DiagnosisPage) -> None:
     create_markdown_artifact(diagnosis_markdown(page), key="diagnosis", description=page.bundle_id)
 
 
-def _unread(searched: Searched) -> tuple[str, ...]:
-    count = searched.unread
-    were = "file was" if count == 1 else "files were"
-    return (f"{count:,} {were} left out: no decoder reads {'it' if count == 1 else 'them'}.",) if count else ()
-
-
-def sentence_of(searched: Searched, classes: Sequence[str]) -> str:
-    """The cause, or that there is none, in one sentence or two."""
-    found = searched.found
-    fits = f"{round(found.best.share * found.best.rows):,} of {found.best.rows:,}"
-    if found.level == "same":
-        said = f"No difference: the bundle's own preparation reproduces {fits} of these predictions."
-        return said if found.undecided else said + " But it was certain of every image, so few mistakes could show."
-    if found.level == "unexplained":
-        return (
-            "Not explained: nothing that was tried reproduces these predictions. The closest, "
-            f"{_named(found.best.names)}, fits {fits} rows. It may be another model, other weights, other files, or a "
-            "preparation that is in no catalogue."
-        )
-    if not found.variants:
-        return (
-            f"Nearly the bundle's own: half of the undecided rows agree within {found.best.median:.2g}, not exactly, "
-            "and no mistake that was tried comes nearer. Another machine, version of a library or precision."
-        )
-    causes = _clauses(found.best.names, searched.by_name, classes)
-    said = f"{causes[:1].upper()}{causes[1:]} ({', '.join(found.best.names)}): "
-    if found.level == "nearly":
-        return (
-            said + f"half of the undecided rows agree within {found.best.median:.2g}, and nothing else comes near; "
-            "not exactly, as with another version of a library or another machine."
-        )
-    pinned = next((one for one in found.ranking if not one.names), None)
-    before = "" if pinned is None else f"; the pinned preparation only {round(pinned.share * pinned.rows):,}"
-    alike = f" These files cannot tell it from {_named(found.alike[0])}." if found.alike else ""
-    return said + f"that reproduces {fits} rows{before}.{alike}"
-
-
-def _clauses(names: Sequence[str], by_name: dict[str, Variant], classes: Sequence[str]) -> str:
-    """What happened to the images, in the model and behind it."""
-    variants = [by_name[name] for name in names if name in by_name]
-    images = " and ".join(variant.what for variant in variants if variant.stage != "model")
-    parts = [f"their images were {images}"] if images else []
-    parts += [f"the model ran {variant.what}" for variant in variants if variant.stage == "model"]
-    parts += [words.what for name in names if (words := words_for(name, classes)) is not None]
-    return " and ".join(parts)
-
-
-def _mends(searched: Searched, classes: Sequence[str]) -> tuple[str, ...]:
-    named = [(name, words_for(name, classes)) for name in searched.found.variants]
-    behind = [f"{name}: {words.mend}" for name, words in named if words is not None]
-    model = [
-        f"{name}: load the bundle's model and call it in inference mode, model(x, training=False), in float32"
-        for name, _ in named
-        if name in searched.by_name and searched.by_name[name].stage == "model"
-    ]
-    return (*behind, *model)
-
-
 def _static_findings(model: ProvedModel) -> tuple[str, ...]:
     """What is read in the model itself, and may be another thing where their predictions were made."""
     bundle = model.bundle
     found = findings_of_sealed(bundle.model_path, bundle.manifest.embedding_layer, bundle.preprocessing.input_shape)
     return tuple(f"In the model: {finding.sentence}" for finding in found)
-
-
-def _prepared(searched: Searched) -> bool:
-    """Whether the preparation is, or may be, at fault."""
-    found = searched.found
-    named = [searched.by_name[name] for name in found.variants if name in searched.by_name]
-    return found.level == "unexplained" or any(variant.stage != "model" for variant in named)
 
 
 def _images(model: ProvedModel, replay: Replay, given: Given, searched: Searched) -> tuple[ImageShown, ...]:
@@ -382,24 +255,3 @@ def _their_answer(classes: Sequence[str], theirs: Answers, row: int) -> str:
     elif theirs.confidence is not None:
         confidence = float(theirs.confidence[row])
     return _answer(classes, int(theirs.predicted[row]), confidence)
-
-
-def _runner_up(one: Candidate | None) -> str:
-    return "–" if one is None else f"{_named(one.names)}, {one.share:.1%} of the rows"
-
-
-def _named(names: Sequence[str]) -> str:
-    return " + ".join(names) or "as pinned"
-
-
-def _explanation(one: Candidate) -> Explanation:
-    return Explanation(
-        variants=one.names,
-        share_reproduced=one.share,
-        median_difference=one.median,
-        worst_difference=one.worst,
-    )
-
-
-def _stage_lines(stages: Sequence[dict[str, str]]) -> list[str]:
-    return [f"{one['stage']}: {one['verdict']}, {one['difference']}" for one in stages]
