@@ -138,7 +138,8 @@ def backtest(ladder: ReadLadder, seed: int, level: float) -> Backtest:
         # The values were collected half by half, the errors kind by kind: both in one order again.
         noise, itself = _by_kind(noise, names, _HALVES), _by_kind(itself, names, _HALVES)
         standard = np.abs(every) / np.sqrt(noise + itself**2 + known_spread**2)
-        scale[method] = float(np.quantile(standard, level))
+        # Never under its own uncertainty: a ladder on which the model is always right has no errors to learn from.
+        scale[method] = max(1.0, float(np.quantile(standard, level)))
     return Backtest(errors, spread, scale)
 
 

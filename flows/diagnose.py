@@ -16,9 +16,9 @@ from darkroom.errors import WrongUse
 from expectations.answers import Answers, distances
 from flows.diagnosed import Cause, Diagnosis, Fixed, explanation_of
 from flows.diagnosis_words import (
-    names_in_words,
     left_out,
     mends_of,
+    names_in_words,
     preparation_at_fault,
     runner_up_in_words,
     sentence_of,

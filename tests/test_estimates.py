@@ -14,7 +14,7 @@ from darkroom.schemas import EMBEDDING_COMPONENTS, ESTIMATES
 from darkroom.summary import AccuracyEstimate
 from expectations.backtest import METHODS
 from expectations.class_mix import ClassMix, solved
-from expectations.estimates import Estimator, learn_estimator
+from expectations.estimates import Estimator, learn_estimator, read_ladder
 from expectations.harm import HarmCurves
 from expectations.signs import NAMES, PROPERTIES, Signs, learn_reading
 from expectations.smoothing import Smooth
@@ -206,3 +206,17 @@ def test_an_estimate_is_one_sentence_and_rows_of_the_schema(estimate: AccuracyEs
     rows = estimate_rows(estimate)
     assert list(rows.columns) == ESTIMATES.names
     assert rows["refused"].tolist() == [estimate.refused]
+
+
+def test_a_model_that_was_always_right_on_the_ladder_is_not_certain_of_a_night() -> None:
+    conditions = [("", 0), *((kind, step) for kind in ladders.KINDS for step in range(1, 6))]
+    seen = ladders.outputs(0, 200, conditions)
+    sure = np.eye(len(ladders.CLASSES))[seen.labels] * 0.9 + 0.1 / len(ladders.CLASSES)
+    always = replace(seen, probabilities=np.broadcast_to(sure, seen.probabilities.shape).copy())
+    reading, ladder = read_ladder(always, 1.0, np.random.default_rng(0).normal(0, 1, (400, len(PROPERTIES))))
+    mix = ClassMix(ladders.CLASSES, ((100, 0, 0), (0, 60, 0), (0, 0, 40)))
+    found = learn_estimator(ladder, reading, mix, 1.0, 200, seed=0)
+    assert found is not None
+    told = found.estimate(ladders.night(reading, always))
+    assert told.low is not None
+    assert told.low < 1
