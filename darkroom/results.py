@@ -228,26 +228,21 @@ def parquet_bytes(table: pa.Table, row_group_size: int | None = None) -> bytes:
 
 
 def history(results: Storage | Path | str, bundle: str, inbox: str | None = None) -> pd.DataFrame:
-    """One row a night, in the order of nights: `night`, `runs`, `seen`, `scored`, … summed over its runs, `verdict`.
+    """One row a night, in the order of nights: `night`, `runs`, `seen`, `scored`, … summed over its runs.
 
-    `scored` counts every content once, however often a night was run; the verdict is that of its last commit that
-    scored something, because a night that is run again finds nothing new.
+    `scored` counts every content once, however often a night was run.
     """
     nights: dict[date, dict[str, Any]] = {}
     for commit in commits(results, bundle):
         if inbox is not None and commit.inbox != inbox:
             continue
         counts = commit.counts.model_dump()
-        row = nights.setdefault(
-            commit.night, {"night": commit.night, "runs": 0, **dict.fromkeys(counts, 0), "verdict": str(commit.verdict)}
-        )
+        row = nights.setdefault(commit.night, {"night": commit.night, "runs": 0, **dict.fromkeys(counts, 0)})
         row["runs"] += 1
         for name, number in counts.items():
             row[name] += number
-        if commit.counts.scored:
-            row["verdict"] = str(commit.verdict)
-    names = ["night", "runs", *Counts.model_fields, "verdict"]
-    return pd.DataFrame([nights[night] for night in sorted(nights)], columns=names)
+    columns = ["night", "runs", *Counts.model_fields]
+    return pd.DataFrame([nights[night] for night in sorted(nights)], columns=columns)
 
 
 def learned_minimum(past_counts: Sequence[int]) -> int | None:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from darkroom.reasons import Reason
 from expectations.cause import Evidence, Explanation, explain_image
-from expectations.outliers import FLAGGED, NearestNeighbours, normalised
+from expectations.outliers import FLAGGED, NearestNeighbours
 from expectations.placing import Place, foreign_facts, odd_sizes, place_among
 from expectations.standard import Standard, Track, learn_plausible, track_of
 from flows.looking import Instruments, look
+from flows.nearest import bank_of
 from flows.shaking import Shake, shake
 from flows.single import SINGLE
 from tasks.bundle import Bundle
@@ -186,7 +187,7 @@ def _read_beside(instruments: Instruments) -> Beside:
     return Beside(
         profile=profile,
         training=profile[train],
-        bank=NearestNeighbours(normalised(embeddings[train]).astype(np.float16), knowledge.neighbours.held_out),
+        bank=bank_of(instruments),
         standard=standard,
         track=track_of(held, calibrated, ordinary, standard.plausible_from, _honest_accuracy(bundle, held)),
         thumbnails=bundle.read_bytes(THUMBNAILS) if bundle.has(THUMBNAILS) else None,

@@ -14,19 +14,25 @@ from tasks.report.night_page import NearPhoto
 NEAREST = 3
 
 
+def bank_of(instruments: Instruments) -> NearestNeighbours:
+    """Over all of training, where the bank that scores may be a sample."""
+    bundle = instruments.bundle
+    train = (bundle.profile()["split"] == "train").to_numpy()
+    bank = normalised(bundle.embeddings()[train]).astype(np.float16)
+    return NearestNeighbours(bank, instruments.knowledge.neighbours.held_out)
+
+
 def nearest_photos_of(
     tensors: Mapping[str, NDArray[np.float32]], instruments: Instruments
 ) -> dict[str, tuple[NearPhoto, ...]]:
-    """Content id → training photos by the embedding, the nearest first, over all of training, not a sample."""
+    """Content id → training photos by the embedding, the nearest first."""
     if not tensors:
         return {}
     profile = instruments.bundle.profile()
-    train = (profile["split"] == "train").to_numpy()
-    bank = normalised(instruments.bundle.embeddings()[train]).astype(np.float16)
-    positions, distances = NearestNeighbours(bank, np.zeros(0)).nearest(
-        instruments.engine.run(np.stack(list(tensors.values()))).embedding, NEAREST
-    )
-    ids, paths, labels = (profile.loc[train, name].tolist() for name in ("content_id", "path", "label"))
+    training = profile[profile["split"] == "train"]
+    embeddings = instruments.engine.run(np.stack(list(tensors.values()))).embedding
+    positions, distances = bank_of(instruments).nearest(embeddings, NEAREST)
+    ids, paths, labels = (training[name].tolist() for name in ("content_id", "path", "label"))
     return {
         content: tuple(
             NearPhoto(ids[place], paths[place], labels[place], float(distance))
