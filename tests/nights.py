@@ -14,7 +14,7 @@ from darkroom.reasons import NightVerdict
 from darkroom.results import Commit, Part, commit_key, commits, part_bytes
 from darkroom.schemas import DRIFT
 from darkroom.storage import LocalStorage
-from darkroom.summary import Counts, NightSummary
+from darkroom.summary import AccuracyEstimate, Counts, NightSummary
 from tasks.report.past import REPORTS, page_key
 
 BUNDLE = "parts-1-0123456789ab"
@@ -42,6 +42,7 @@ def commit_night(
     inbox: str = "/srv/inbox",
     headline: str = "All is well.",
     page: bool = True,
+    estimate: AccuracyEstimate | None = None,
     **counts: Any,
 ) -> Commit:
     """Commit a night with these drift rows (see `drift_row`) and counts; `page`: a page lies where it should."""
@@ -68,6 +69,7 @@ def commit_night(
         counts=counted.model_copy(update={"seen": counted.scored + counted.quarantined}),
         trusted=counted.scored - suspect,
         suspect=suspect,
+        estimate=estimate,
         started_at=MOMENT,
         finished_at=MOMENT,
         commit=number,

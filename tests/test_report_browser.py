@@ -15,11 +15,13 @@ import pytest
 from darkroom.reasons import NightVerdict
 from darkroom.schemas import CATEGORICAL_PROPERTIES, NUMERIC_PROPERTIES
 from tasks.report.index_page import write_index
+from tasks.report.labelled import write_labelled
 from tasks.report.night_page import Histogram, Mix, NightPage
 from tasks.report.page import write_page
 from tasks.report.past import INDEX, Series, past_nights
 from tests.nights import BUNDLE, commit_night
 from tests.shown import jpeg
+from tests.test_accuracy_nights import REFUSED, estimated, labelled
 from tests.test_report import full_night, prediction, predictions
 
 # Playwright's own warnings are not ours to mend.
@@ -74,7 +76,17 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for day in range(40):
         verdict = (NightVerdict.OK, NightVerdict.WARN, NightVerdict.ALARM)[day % 7 // 3]
         moved = {"effect": 1.9, "night_value": 4.0, "verdict": str(verdict)}
-        commit_night(results, first + timedelta(days=day), verdict, drift=[moved], headline=LONG, scored=100_000 + day)
+        estimate = REFUSED if day % 5 == 0 else estimated(0.8, rows=100_000)
+        commit_night(
+            results,
+            first + timedelta(days=day),
+            verdict,
+            drift=[moved],
+            headline=LONG,
+            scored=100_000 + day,
+            estimate=estimate,
+        )
+    write_labelled(results, BUNDLE, tuple(labelled(first + timedelta(days=day), 0.7) for day in (5, 38, 39)))
     write_index(results)
     write_page(results / "reports" / "2026-03-10" / BUNDLE / "run-40", crowded(results))
     return results / "reports"

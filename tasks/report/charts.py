@@ -35,8 +35,9 @@ _THEME: Final = {
     "#010206": "var(--warn)",
     "#010207": "var(--alarm)",
     "#010208": "var(--quiet)",
+    "#010209": "var(--paper)",
 }
-TRAINING, TONIGHT, RULE, WARN, ALARM, QUIET = _THEME
+TRAINING, TONIGHT, RULE, WARN, ALARM, QUIET, PAPER = _THEME
 INK, MUTED, PALE, NIGHT = "#22211e", "#6a665e", "#cdc8be", "#2b5f8f"
 _COLOURS: Final = {"alarm": "#b3261e", "warn": "#a86a00"}
 _LONGEST_LABEL = 22

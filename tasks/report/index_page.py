@@ -16,6 +16,7 @@ from darkroom.results import bundles
 from darkroom.schemas import metric_in_words
 from darkroom.storage import Storage, storage_at
 from tasks.held import held
+from tasks.report.accuracy_nights import AccuracyTrend, accuracy_trend
 from tasks.report.over_nights import line_sentence, line_svg, short
 from tasks.report.page import environment
 from tasks.report.past import INDEX, PastNight, Series, counted, drift_of, page_address, page_key, past_nights
@@ -68,6 +69,7 @@ class BundleNights:
     older: int
     weeks: tuple[Week, ...]
     trends: tuple[Trend, ...]
+    accuracy: AccuracyTrend | None
     moved: tuple[Moved, ...]
     first: date
     last: date
@@ -132,6 +134,7 @@ def _bundle_nights(storage: Storage, nights: Sequence[PastNight]) -> BundleNight
         older=max(0, len(nights) - _MOST_LINES),
         weeks=_weeks(nights),
         trends=_trends(recent, drift),
+        accuracy=accuracy_trend(recent),
         moved=_moved(recent, drift),
         first=recent[0].night,
         last=recent[-1].night,

@@ -73,9 +73,9 @@ def _draw_line(figure: Figure, series: Series, *, from_zero: bool, at_least: flo
     axes.plot(days, series.values, color=TONIGHT, linewidth=1.5, solid_joinstyle="round", solid_capstyle="round")
     for day, value, verdict in zip(days, series.values, series.verdicts, strict=True):
         if verdict in _MARKS and np.isfinite(value):
-            _dot(axes, day, value, _MARKS[verdict], 6)
+            dot(axes, day, value, _MARKS[verdict], 6)
     if len(days) and np.isfinite(series.values[-1]) and series.verdicts[-1] not in _MARKS:
-        _dot(axes, days[-1], series.values[-1], TONIGHT, 6)
+        dot(axes, days[-1], series.values[-1], TONIGHT, 6)
     first, last = (days[0], days[-1]) if len(days) else (0.0, 1.0)
     room = max(0.03 * (last - first), 0.05)
     axes.set_xlim(first - room, last + room)
@@ -84,7 +84,7 @@ def _draw_line(figure: Figure, series: Series, *, from_zero: bool, at_least: flo
     return figure
 
 
-def _dot(axes: Axes, day: float, value: float, colour: str, size: float) -> None:
+def dot(axes: Axes, day: float, value: float, colour: str, size: float) -> None:
     """A line of no length with a round end: the chart is stretched to its place, and a circle would be with it."""
     axes.plot([day, day], [value, value], color=colour, linewidth=size, solid_capstyle="round")
 

@@ -18,6 +18,8 @@ from darkroom.errors import StorageError
 from darkroom.reasons import NightVerdict
 from darkroom.results import Commit, Part, commits, read_part
 from darkroom.storage import Storage, storage_at
+from darkroom.summary import AccuracyEstimate
+from tasks.report.labelled import LabelledNight, labelled_nights
 
 REPORTS: Final = "reports"
 INDEX: Final = f"{REPORTS}/index.html"
@@ -46,7 +48,8 @@ class Series(NamedTuple):
 @dataclass(frozen=True)
 class PastNight:
     """One night of one bundle, all of its runs together; `page` is relative to the folder of reports, quoted as an
-    address, and None where there is no page.
+    address, and None where there is no page. `estimate` is that of the run with the most images,
+    without classes and costs; `labelled` what labels said of all of its images.
     """
 
     bundle: str
@@ -59,6 +62,8 @@ class PastNight:
     runs: int = 0
     page: str | None = None
     drift: tuple[Part, ...] = ()
+    estimate: AccuracyEstimate | None = None
+    labelled: LabelledNight | None = None
 
     @property
     def share_suspect(self) -> float:
@@ -85,7 +90,9 @@ def past_nights(
     for commit in commits(storage, bundle):
         if (inbox is None or commit.inbox == inbox) and (before is None or commit.night < before):
             found[commit.night] = _added(found.get(commit.night), commit, storage)
-    return [found[night] for night in sorted(found)]
+    # Labels are of all inboxes.
+    labelled = labelled_nights(storage, bundle) if inbox is None else {}
+    return [replace(found[night], labelled=labelled.get(night)) for night in sorted(found)]
 
 
 def drift_of(results: Storage | Path | str, nights: Iterable[PastNight]) -> pd.DataFrame:
@@ -174,6 +181,7 @@ def _added(known: PastNight | None, commit: Commit, storage: Storage) -> PastNig
         runs=1,
         page=page_address(storage, page_key(commit.night, commit.bundle, commit.run)),
         drift=tuple(part for part in commit.parts if part.dataset == "drift"),
+        estimate=_bare(summary.estimate),
     )
     if known is None:
         return this
@@ -187,4 +195,12 @@ def _added(known: PastNight | None, commit: Commit, storage: Storage) -> PastNig
         runs=known.runs + 1,
         page=told.page or this.page or known.page,
         drift=known.drift + this.drift,
+        estimate=max(this.estimate, known.estimate, key=lambda one: one.rows if one else 0),
     )
+
+
+def _bare(estimate: AccuracyEstimate | None) -> AccuracyEstimate | None:
+    """Hundreds of nights are in memory at once: without shares of classes and costs of properties."""
+    if estimate is None or not estimate.rows:
+        return None
+    return estimate.model_copy(update={"class_mix": (), "harm": ()})
