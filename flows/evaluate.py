@@ -19,6 +19,7 @@ from expectations.accuracy import calibration_error
 from expectations.class_mix import confusion_of
 from expectations.labelling import realised, reliability
 from flows.evaluation_words import Evaluation, NightRecord
+from flows.labels_shown import LABEL_COLUMNS, one_at_a_time, show_labels
 from tasks.bundle import find_bundle, open_bundle
 from tasks.labels_file import StatedLabels, read_labels
 from tasks.report.untrusted import in_markdown
@@ -35,6 +36,14 @@ class Joined:
     ambiguous: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class LabelledImages:
+    """Predictions with the label, stratum and stratum_rows of each (`rows`), and how many each night scored."""
+
+    rows: pd.DataFrame
+    scored: pd.Series
+
+
 @flow(name="evaluate", flow_run_name="evaluate {results}")
 def evaluate(bundle: Path, results: Path = Path("results"), labels: Path | None = None) -> Evaluation:
     """Join labels that arrived later to what was scored, and say how right it was, beside what was estimated.
@@ -48,7 +57,10 @@ def evaluate(bundle: Path, results: Path = Path("results"), labels: Path | None 
     sealed = open_bundle(find_bundle(bundle))
     stated = None if labels is None else take_labels(labels, sealed.classes)
     joined = None if stated is None else join_and_record(stated, results, sealed.id)
-    told = weigh(results, sealed.id, sealed.classes, stated, joined)
+    with one_at_a_time(results):
+        images = find_labelled(results, sealed.id, sealed.classes)
+        told = weigh(images, results, sealed.id, sealed.classes, stated, joined)
+        show_on_pages(results, told, images)
     report_evaluation(told)
     return told
 
@@ -71,19 +83,30 @@ def join_and_record(stated: StatedLabels, results: Path, bundle: str) -> Joined:
     return Joined(fresh, joined.unknown, joined.ambiguous)
 
 
-@task(name="weigh the labels", cache_policy=NO_CACHE)
-def weigh(
-    results: Path, bundle: str, classes: tuple[str, ...], stated: StatedLabels | None, joined: Joined | None
-) -> Evaluation:
-    """Accuracy by night with its interval, calibration and confusion; and whether the estimates held."""
+@task(name="find the labelled images", cache_policy=NO_CACHE)
+def find_labelled(results: Path, bundle: str, classes: tuple[str, ...]) -> LabelledImages:
+    """Every scored image of the bundle that has a label now."""
     files = read(results, "files", columns=["path", "content_id", "night"])
     # A label may have come before its image was scored: looked for again each time.
     labels = newest(find_images(recorded_labels(results), files).rows)
-    predictions = read(results, bundle=bundle, columns=["content_id", "path", "predicted_class", "confidence", "night"])
-    rows = predictions.merge(labels[["content_id", "label", "stratum", "stratum_rows"]], on="content_id")
-    rows = rows[rows["label"].isin(classes)]
+    columns = ["content_id", "path", "predicted_class", "confidence", "night", "run"]
+    predictions = read(results, bundle=bundle, columns=columns)
+    rows = predictions.merge(labels[LABEL_COLUMNS], on="content_id")
+    return LabelledImages(rows[rows["label"].isin(classes)], predictions.groupby("night").size())
+
+
+@task(name="weigh the labels", cache_policy=NO_CACHE)
+def weigh(
+    images: LabelledImages,
+    results: Path,
+    bundle: str,
+    classes: tuple[str, ...],
+    stated: StatedLabels | None,
+    joined: Joined | None,
+) -> Evaluation:
+    """Accuracy by night with its interval, calibration and confusion; and whether the estimates held."""
+    rows, scored = images.rows, images.scored
     right = (rows["label"] == rows["predicted_class"]).to_numpy()
-    scored = predictions.groupby("night").size()
     done = commits(results, bundle)
     nights = [
         _night(night, rows[rows["night"] == night], int(scored[night]), done) for night in sorted(set(rows["night"]))
@@ -103,6 +126,15 @@ def weigh(
         calibration_error=calibration_error(rows["confidence"].to_numpy(np.float64), right) if len(rows) else None,
         calibration=reliability(rows["confidence"].to_numpy(np.float64), right) if len(rows) else (),
     )
+
+
+@task(name="show the labels on the pages", cache_policy=NO_CACHE)
+def show_on_pages(results: Path, told: Evaluation, images: LabelledImages) -> None:
+    """On the page of every run that has labelled images, and on that over all nights."""
+    log = get_run_logger()
+    for problem in show_labels(results, told, images.rows):
+        log.warning(problem)
+    log.info("Labels of %d nights are shown on their pages", len(told.nights))
 
 
 @task(name="report", cache_policy=NO_CACHE)

@@ -18,6 +18,7 @@ from darkroom.summary import NightSummary
 from expectations.reference import DriftReference
 from expectations.sketch import Sketch
 from flows.evaluation import Evaluated
+from flows.labels_shown import labels_known
 from flows.looking import Instruments
 from flows.nearest import nearest_photos_of
 from flows.shown_beside import mixes, property_history, sealed
@@ -69,6 +70,9 @@ def draw_night(
         recent=tuple(reversed(before)),
         near=pictures.near,
         estimate=estimate_shown(summary.estimate),
+        labelled=labels_known(
+            attempt.staging.storage, publish.settled_rows(attempt), instruments.bundle.classes, summary.counts.scored
+        ),
         slices=slices_shown(evaluated.compared),
         across=across_shown(evaluated.compared),
         budget=evaluated.compared.budget_sentence,

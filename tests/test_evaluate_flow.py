@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import pytest
 import darkroom
 from darkroom import demo_world
 from darkroom.errors import WrongUse
-from darkroom.labels import recorded_labels
+from darkroom.labels import record_labels, recorded_labels
+from darkroom.results import now
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from flows.suspects import suspects
 from tasks.bundle import Bundle
+from tasks.report.view import share
+from tests.shown import Outline
 
 NIGHT = date(2026, 3, 2)
 
@@ -22,19 +26,36 @@ NIGHT = date(2026, 3, 2)
 @pytest.fixture(scope="module")
 def results(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One night of the drawn world, scored."""
-    from flows.score import score
-
     folder = tmp_path_factory.mktemp("evaluated")
     demo_world.draw_training(folder / "inbox", images=60, seed=11)
+    score_inbox(bundle, folder / "inbox", folder / "results")
+    return folder / "results"
+
+
+def score_inbox(bundle: Bundle, inbox: Path, results: Path) -> None:
+    from flows.score import score
+
     score(
         bundle=bundle.path,
-        inbox=str(folder / "inbox"),
-        results=folder / "results",
+        inbox=str(inbox),
+        results=results,
         night=NightOptions(night=NIGHT),
         intake=IntakeOptions(settle_seconds=0),
         run=RunOptions(shard_size=25, thumbnails=False),
     )
-    return folder / "results"
+
+
+def pages_of(results: Path) -> list[Path]:
+    return list((results / "reports").glob("*/*/*/index.html"))
+
+
+def page_of(results: Path) -> str:
+    (page,) = pages_of(results)
+    return Outline(page.read_text(encoding="utf-8")).text
+
+
+def index_of(results: Path) -> str:
+    return Outline((results / "reports" / "index.html").read_text(encoding="utf-8")).text
 
 
 def test_the_bundle_holds_the_estimator_and_the_night_its_estimate(bundle: Bundle, results: Path) -> None:
@@ -69,10 +90,16 @@ def test_suspects_are_labelled_brought_and_weighed(bundle: Bundle, results: Path
     assert night.low <= night.accuracy <= night.high
     assert sum(map(sum, told.confusion)) == 24
     assert str(NIGHT) in told.as_text()
+    shown = page_of(results)
+    right = sum(told.confusion[k][k] for k in range(len(bundle.classes)))
+    assert f"24 of 60 images have a label; {right} of them were predicted so. Weighed by how they were chosen" in shown
+    assert f"accuracy is {share(night.accuracy)} ({share(night.low)} to {share(night.high)})." in shown
+    assert "labels: " in index_of(results)
 
     again = darkroom.evaluate(bundle.path, results, file)
     assert again.recorded == 0
     assert again.nights == told.nights
+    assert page_of(results) == shown
 
     more = tmp_path / "more.csv"
     first = labelled.iloc[0]
@@ -84,3 +111,55 @@ def test_suspects_are_labelled_brought_and_weighed(bundle: Bundle, results: Path
     assert len(recorded_labels(results)) == 26
     assert corrected.labelled == 24
     assert corrected.confusion != told.confusion
+    now_right = sum(corrected.confusion[k][k] for k in range(len(bundle.classes)))
+    mended = page_of(results)
+    assert f"24 of 60 images have a label; {now_right} of them were predicted so." in mended
+    assert mended.count("images have a label") == 1
+    (outline,) = (Outline(page.read_text()) for page in pages_of(results))
+    ids = [attributes["id"] for _, attributes in outline.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert "#labels" in [attributes["href"] for attributes in outline.all("a")]
+
+
+def test_a_page_that_is_lost_or_has_no_place_is_told_and_left_alone(
+    bundle: Bundle, results: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    (page,) = pages_of(copy)
+    path = str(darkroom.read(copy, columns=["path"])["path"][0])
+    file = tmp_path / "one.csv"
+    for content, why in (
+        (b"<!DOCTYPE html><p>of an older darkroom", "has no place for labels"),
+        (None, "is not there"),
+    ):
+        if content is None:
+            page.unlink()
+        else:
+            page.write_bytes(content)
+        file.write_text(f"path,label\n{path},{path.split('/')[0]}\n")
+        with caplog.at_level("WARNING"):
+            told = darkroom.evaluate(bundle.path, copy, file)
+        assert len(told.nights) == 1
+        assert why in caplog.text
+        assert (page.read_bytes() if page.exists() else None) == content
+    assert "labels: " in index_of(copy)
+
+
+def test_labels_that_were_there_before_the_night_are_on_its_page_from_the_start(
+    bundle: Bundle, results: Path, tmp_path: Path
+) -> None:
+    inbox = tmp_path / "inbox"
+    demo_world.draw_training(inbox, images=20, seed=11)
+    known = darkroom.read(results, columns=["content_id", "path"])
+    # One session of the three.
+    known = known[known["path"].isin([path.relative_to(inbox).as_posix() for path in inbox.rglob("*.*")])][:12]
+    labels = known.assign(label=[path.split("/")[0] for path in known["path"]])
+    nothing = pd.Series(None, index=labels.index, dtype=object)
+    columns = {"night": nothing, "stratum": nothing, "stratum_rows": nothing}
+    record_labels(tmp_path / "results", labels.assign(labelled_at=now(), received_at=now(), source="ada", **columns))
+    score_inbox(bundle, inbox, tmp_path / "results")
+    first = page_of(tmp_path / "results")
+    assert "12 of 20 images have a label" in first
+    darkroom.evaluate(bundle.path, tmp_path / "results")
+    assert page_of(tmp_path / "results") == first

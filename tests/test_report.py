@@ -345,7 +345,8 @@ def test_what_is_known_of_a_night_has_its_section_and_what_is_not_has_none() -> 
     assert known - bare == {"causes", "accuracy", "labels"}
     for said in (
         "80% sure", "What to do a said thing", "83%", "on validation 90%",
-        "122 of 1,234 images have a label; 110 of them were predicted so: 90% (84% to 93%).",
+        "122 of 1,234 images have a label; 110 of them were predicted so: 90% (84% to 93%), of the "
+        "labelled images alone.",
         "From a said thing", "−1.20 sd", "an alarm from 730 on", "nearest in training: a said thing ×2",
         "sharpness over 3 nights: 4 to 9.5, the last 4, training 10; alarm on 5 May; warn on 4 May.",
     ):  # fmt: skip
@@ -356,7 +357,7 @@ def test_what_is_known_of_a_night_has_its_section_and_what_is_not_has_none() -> 
 
 
 def test_a_refused_estimate_says_why_and_shows_no_number() -> None:
-    html = page_html(full_night(estimate=EstimateShown("Accuracy is not estimated: new classes came.")))
+    html = page_html(full_night(estimate=EstimateShown("Accuracy is not estimated: new classes came."), labelled=None))
     assert "Accuracy is not estimated: new classes came." in Outline(html).text
     assert 'class="gauge"' not in html
     assert "estimated accuracy" not in html

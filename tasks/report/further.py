@@ -38,18 +38,27 @@ class EstimateShown:
 @dataclass(frozen=True)
 class LabelledShown:
     """Tonight's images that have a label: `counts` (k, k) by label (rows) and prediction (columns), in the order of
-    `classes`; `low` and `high` are the interval of the accuracy.
+    `classes`; `low` and `high` are the interval of the accuracy. `weighed`: the accuracy of all images, where how the
+    labelled ones were chosen is known; otherwise it is that of the labelled ones alone.
     """
 
     classes: tuple[str, ...]
     counts: NDArray[np.int64]
     low: float | None = None
     high: float | None = None
+    weighed: float | None = None
 
     @property
     def images(self) -> int:
         """How many have a label."""
         return int(self.counts.sum())
+
+    @property
+    def share(self) -> float | None:
+        """The accuracy."""
+        if self.weighed is not None or not self.images:
+            return self.weighed
+        return self.right / self.images
 
     @property
     def right(self) -> int:

@@ -15,6 +15,7 @@ from darkroom.reasons import NightVerdict, Verdict
 from darkroom.summary import ExpectationResult, NightSummary, Severity
 from tasks.report import view
 from tasks.report.drift_lines import DriftLine, drift_lines, drift_sentence, effect
+from tasks.report.labels_place import ROOM_FOR_LABELS, label_words
 from tasks.report.multiples import multiples
 from tasks.report.night_page import NightPage
 from tasks.report.over_nights import short, sum_svg
@@ -35,8 +36,6 @@ _MOST_FACTS: Final = 80
 _MOST_NIGHTS: Final = 30
 _MOST_SUMMED: Final = 400
 _MOST_SLICES: Final = 12
-_MOST_CONFUSIONS: Final = 12
-_LARGEST_MATRIX: Final = 12  # classes; beyond, only the commonest confusions
 
 
 def write_page(folder: Path, page: NightPage) -> Path:
@@ -63,15 +62,16 @@ def page_html(page: NightPage) -> str:
     """The page as text, at most LARGEST_PAGE bytes: where there are too many pictures, the least suspect go first."""
     words = _words(page)
     template = environment().get_template("night.html.j2")
-    return fitted(lambda room: template.render(words, sheets=contact_sheets(page, room=room)))
+    spare = 0 if words["labelled"] else ROOM_FOR_LABELS
+    return fitted(lambda room: template.render(words, sheets=contact_sheets(page, room=room)), spare)
 
 
-def fitted(render: Callable[[int], str]) -> str:
-    """`render` with as many characters of pictures as keep the page under LARGEST_PAGE bytes."""
+def fitted(render: Callable[[int], str], spare: int = 0) -> str:
+    """`render` with as many characters of pictures as keep the page `spare` bytes under LARGEST_PAGE."""
     room = _ROOM_FOR_PICTURES
     while True:
         html = render(room)
-        excess = len(html.encode("utf-8")) - LARGEST_PAGE
+        excess = len(html.encode("utf-8")) + spare - LARGEST_PAGE
         if excess <= 0 or room == 0:
             return html
         room = max(0, room - excess)
@@ -162,9 +162,7 @@ def _words(page: NightPage) -> dict[str, Any]:
         "pictures": bool(page.thumbnails),
         "recent": page.recent[:_MOST_NIGHTS][::-1],
         "reports": (page.index or "").removesuffix("index.html"),
-        "label_sentence": None if page.labelled is None else view.label_sentence(page.labelled, summary),
-        "confusions": [] if page.labelled is None else page.labelled.confusions()[:_MOST_CONFUSIONS],
-        "matrix": [] if page.labelled is None else view.matrix(page.labelled, _LARGEST_MATRIX),
+        **label_words(page.labelled, summary),
         "slices": page.slices[:_MOST_SLICES],
         "across_svg": _across(page),
         "provenance": _provenance(summary),
@@ -194,7 +192,6 @@ def _contents(page: NightPage, *, has_multiples: bool) -> list[tuple[str, str]]:
         "properties": has_multiples,
         "causes": bool(page.causes),
         "accuracy": page.estimate is not None,
-        "labels": page.labelled is not None,
     }
     absent = {anchor for anchor, shown in there.items() if not shown}
     if Verdict.TRUSTED not in set(page.predictions.get("verdict", ())):

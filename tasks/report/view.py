@@ -116,11 +116,13 @@ def label_sentence(labelled: LabelledShown, summary: NightSummary) -> str:
     images, right = labelled.images, labelled.right
     if not images:
         return "No image of this night has a label."
-    told = f"{images:,} of {summary.counts.scored:,} images have a label; {right:,} of them were predicted so: "
-    told += share(right / images)
+    told = f"{images:,} of {summary.counts.scored:,} images have a label; {right:,} of them were predicted so"
+    told += ". Weighed by how they were chosen, accuracy is " if labelled.weighed is not None else ": "
+    told += share(labelled.share)
     if labelled.low is not None and labelled.high is not None:
         told += f" ({share(labelled.low)} to {share(labelled.high)})"
-    return f"{told}."
+    alone = labelled.weighed is None and images < summary.counts.scored
+    return f"{told}, of the labelled images alone." if alone else f"{told}."
 
 
 def matrix(labelled: LabelledShown, most: int) -> list[tuple[str, list[tuple[int, float]]]]:
