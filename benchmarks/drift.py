@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.drift_corruptions import corruptions
 from benchmarks.harness import Measured, Row
+from benchmarks.night_causes import causes
 from benchmarks.rivals import RULES
 from benchmarks.unchanged import SIZES, Nights, World, bundle, draw, learned, nights, sketched
 from darkroom.schemas import NUMERIC_PROPERTIES
@@ -193,6 +194,7 @@ ROWS: Mapping[str, Row] = {
     "rivals": rivals,
     "cost": cost,
     "corruptions": corruptions,
+    "causes": causes,
 }
 
 

@@ -106,3 +106,23 @@ class Suspicion(StrEnum):
     OUT_OF_DISTRIBUTION = "out_of_distribution"
     LOW_CONFIDENCE = "low_confidence"
     EXPECTATION = "expectation"
+
+
+class NightCause(StrEnum):
+    """Why a night differs, or does not."""
+
+    PREPARATION = "preparation"
+    NOISE = "noise and broken files"
+    SHIFT = "property shift"
+    NEW_CLASS = "new class"
+    CLASS_MIX = "class mix"
+    VALIDATION = "overfit or dishonest validation"
+    NOTHING = "nothing"
+
+
+class Grade(StrEnum):
+    """How sure a cause is: the values are exact; nothing else explains the night as well; it may play a part."""
+
+    CERTAIN = "certain"
+    LIKELY = "likely"
+    POSSIBLE = "possible"

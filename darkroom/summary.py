@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from darkroom.reasons import FileStatus, NightVerdict
+from darkroom.reasons import FileStatus, Grade, NightCause, NightVerdict
 
 
 class _Frozen(BaseModel):
@@ -128,6 +128,16 @@ class AccuracyEstimate(_Frozen):
         )
 
 
+class CauseFound(_Frozen):
+    """One of the causes of a night: a sentence for 7 in the morning, what speaks for it, what to do."""
+
+    cause: NightCause
+    grade: Grade
+    sentence: str
+    evidence: tuple[str, ...] = ()
+    todo: str = ""
+
+
 class NightSummary(_Frozen):
     """A night of one bundle."""
 
@@ -142,6 +152,7 @@ class NightSummary(_Frozen):
     suspect: int = 0
     classes: dict[str, int] = Field(default_factory=dict, description="Predicted class → images.")
     quarantine_reasons: dict[str, int] = Field(default_factory=dict)
+    causes: tuple[CauseFound, ...] = Field(default=(), description="The likeliest first.")
     findings: tuple[Finding, ...] = ()
     expectations: tuple[ExpectationResult, ...] = ()
     estimate: AccuracyEstimate | None = Field(default=None, description="None: made before there were estimates.")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from darkroom.reasons import Verdict
 from darkroom.summary import AccuracyEstimate
 from expectations.accuracy import Calibration, learn_calibration
+from expectations.by_class import ByClass, learn_by_class
 from expectations.estimates import Estimator
 from expectations.outliers import (
     NearestNeighbours,
@@ -29,6 +30,7 @@ from expectations.validation import RowOutcome, TeamSuite, run_rows
 from expectations.verification import learn_verified
 
 ESTIMATES: Final = "estimates.json"
+BY_CLASS: Final = "by_class.json"
 NO_ESTIMATOR: Final = (
     "the bundle has none: it was sealed without the corruption ladder, by an older darkroom, or with too few held-out "
     "images"
@@ -45,6 +47,8 @@ class Knowledge:
     projection: Projection
     calibration: Calibration
     drift: DriftReference
+    # None: sealed by a darkroom that did not tell causes apart.
+    by_class: ByClass | None = None
     # Learned later than the rest, on the corruption ladder; a bundle without one has none.
     estimator: Estimator | None = None
 
@@ -80,6 +84,7 @@ class Knowledge:
             "projection.npz": self.projection.to_bytes(),
             "calibration.json": self.calibration.to_json().encode(),
             "drift.json": self.drift.to_json().encode(),
+            **({BY_CLASS: self.by_class.to_json().encode()} if self.by_class is not None else {}),
         }
 
     @classmethod
@@ -92,6 +97,7 @@ class Knowledge:
             projection=Projection.from_bytes(read("projection.npz")),
             calibration=Calibration.from_json(read("calibration.json").decode()),
             drift=DriftReference.from_json(read("drift.json").decode()),
+            by_class=ByClass.from_json(read(BY_CLASS).decode()) if has(BY_CLASS) else None,
             estimator=Estimator.from_json(read(ESTIMATES).decode()) if has(ESTIMATES) else None,
         )
 
@@ -120,11 +126,13 @@ def learn_normal(
         calibration,
     )
     rows = profile.assign(embedding=list(projection.apply(embeddings)), out_of_distribution_p=far)
+    drift = learn_verified(rows, held, profile["group"].to_numpy(), tuple(classes), seed=seed)
     return Knowledge(
         suite=learn_suite(profile, suspect=judged.verdicts.count(Verdict.SUSPECT), refused=refused),
         outliers=outliers,
         neighbours=neighbours,
         projection=projection,
         calibration=calibration,
-        drift=learn_verified(rows, held, profile["group"].to_numpy(), tuple(classes), seed=seed),
+        drift=drift,
+        by_class=learn_by_class(rows, held, drift),
     )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from darkroom.reasons import NightVerdict
+from darkroom.reasons import Grade, NightCause, NightVerdict
 from darkroom.schemas import metric_in_words
-from darkroom.summary import Counts, ExpectationResult, Finding, Severity
+from darkroom.summary import CauseFound, Counts, ExpectationResult, Finding, Severity
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class NightEvidence:
     `counted_before` is the number of images that earlier runs of the same night scored; `expect_at_least` the
     number below which a night is too small, and `None` where nobody said and too few nights are known. `further` is
     what else speaks against the night (slices, the sum across nights), `could_have_shown` what a night without drift
-    would have shown.
+    would have shown, `cause` the likeliest one.
     """
 
     counts: Counts
@@ -30,6 +30,7 @@ class NightEvidence:
     inbox_missing: str | None = None
     further: Sequence[Finding] = ()
     could_have_shown: str = ""
+    cause: CauseFound | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ def judge_night(evidence: NightEvidence) -> Judgement:
     else:
         verdict = NightVerdict.OK
     return Judgement(verdict, _sentence(evidence, verdict, findings), tuple(findings))
+
+
+def _leads(cause: CauseFound) -> bool:
+    """Whether the cause says more than what was found: it is one, and nothing explains the night as well."""
+    return cause.cause is not NightCause.NOTHING and cause.grade is not Grade.POSSIBLE
 
 
 def _of_intake(evidence: NightEvidence) -> list[Finding]:
@@ -184,6 +190,9 @@ def _sentence(evidence: NightEvidence, verdict: NightVerdict, findings: Sequence
             return f"{start}; too few to say whether they differ from training{shown}."
         return f"{start}; nothing differs from training beyond what chance explains{shown}."
     decisive = [finding for finding in findings if finding.severity is findings[0].severity]
+    cause = evidence.cause
+    if cause is not None and _leads(cause) and all(finding.source != "intake" for finding in decisive):
+        return f"{start}. {cause.sentence}"
     first = decisive[0].what.rstrip(".")
     more = f", and {len(decisive) - 1} more" if len(decisive) > 1 else ""
     return f"{start}; {first[0].lower()}{first[1:]}{more}."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 
 from darkroom.errors import WrongUse
+from darkroom.reasons import NightCause
 from darkroom.schemas import ESTIMATES
-from darkroom.summary import AccuracyEstimate, Counts, ExpectationResult
+from darkroom.summary import AccuracyEstimate, CauseFound, Counts, ExpectationResult
 from expectations.alarms import Compared, Earlier, compare
 from expectations.budget import A_YEAR, Budget
 from expectations.knowledge import Knowledge
+from expectations.night_cause import NightSeen, Realised, causes_of, new_class_among
 from expectations.signs import Signs
 from expectations.sketch import Sketch
 from expectations.slices import NO_SLICES, Slices
@@ -92,10 +94,13 @@ class RowEvidence:
 
 @dataclass(frozen=True)
 class NightFacts:
-    """What is known of a night beside its rows; see expectations.verdict.NightEvidence."""
+    """What is known of a night beside its rows; see expectations.verdict.NightEvidence and night_cause.NightSeen."""
 
     counts: Counts
     suspect: int
+    size: tuple[int, int]
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+    realised: Realised | None = None
     counted_before: int = 0
     expect_at_least: int | None = None
     inbox_missing: str | None = None
@@ -110,6 +115,7 @@ class Evaluated:
     compared: Compared
     sketch: Sketch
     estimate: AccuracyEstimate
+    causes: tuple[CauseFound, ...]
 
     @property
     def drift(self) -> pd.DataFrame:
@@ -138,6 +144,7 @@ def evaluate(
         for team in teams:
             results += finish_rows(knowledge.suite, team.run(metrics, "table"))
     compared = compare(knowledge.drift, rows.sketch, rows.slices, night, earlier, budget)
+    estimate, causes = _causes(rows, facts, knowledge, results, compared)
     judgement = judge_night(
         NightEvidence(
             counts=facts.counts,
@@ -148,9 +155,42 @@ def evaluate(
             inbox_missing=facts.inbox_missing,
             further=compared.findings,
             could_have_shown=compared.could_have_shown,
+            cause=causes[0] if causes else None,
         )
     )
-    return Evaluated(judgement, tuple(results), compared, rows.sketch, knowledge.estimate(rows.signs))
+    return Evaluated(judgement, tuple(results), compared, rows.sketch, estimate, causes)
+
+
+def _causes(
+    rows: RowEvidence,
+    facts: NightFacts,
+    knowledge: Knowledge,
+    results: Sequence[ExpectationResult],
+    compared: Compared,
+) -> tuple[AccuracyEstimate, tuple[CauseFound, ...]]:
+    """Accuracy without labels, and the causes; an estimate that rests on known classes is none where new ones came."""
+    estimate = knowledge.estimate(rows.signs)
+    if knowledge.by_class is None or not facts.counts.scored + facts.counts.quarantined:
+        return estimate, ()
+    seen = NightSeen(
+        sketch=rows.sketch,
+        drift=compared.whole,
+        counts=facts.counts,
+        quarantined=facts.quarantined,
+        size=facts.size,
+        estimate=estimate,
+        slices=[(one.name, one.sketch) for one in rows.slices.compared(rows.sketch.rows)],
+        further=compared.findings,
+        too_many_broken=any(one.column == "share_quarantined" and one.status == "failed" for one in results),
+        realised=facts.realised,
+    )
+    causes = causes_of(seen, knowledge.drift, knowledge.by_class)
+    if new_class_among(causes):
+        why = next(one for one in causes if one.cause is NightCause.NEW_CLASS).evidence[0]
+        estimate = AccuracyEstimate(
+            rows=estimate.rows, validation=estimate.validation, refused=f"new classes may have come: {why}"
+        )
+    return estimate, causes
 
 
 def estimate_rows(estimate: AccuracyEstimate) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What was committed before a night: its drift rows, and the alarms that somebody has acknowledged."""
+"""What is known before a night: drift rows, the alarms that somebody has acknowledged, what labels have said."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import pandas as pd
 
 from darkroom.acknowledgements import acknowledgements
 from darkroom.errors import StorageError
+from darkroom.reasons import NightVerdict
 from darkroom.results import commits, read_part
 from darkroom.storage import Storage, storage_at
 from expectations.alarms import Earlier
+from expectations.labelling import wilson
+from expectations.night_cause import Realised
+from tasks.report.labelled import labelled_nights
 
 _COLUMNS = ["family", "metric", "slice", "n", "p_beyond"]
 
@@ -40,3 +44,18 @@ def nights_before(results: Storage | Path | str, bundle: str, inbox: str | None,
     whole = [frame[frame["slice"].isna()] for frame in frames]
     rows = pd.concat(whole, ignore_index=True) if whole else Earlier.none().rows
     return Earlier(rows, known, tuple(sorted(lost)))
+
+
+def realised_before(results: Storage | Path | str, bundle: str) -> Realised | None:
+    """What labels say of the nights on which nothing was found, as the last evaluation left it; None without any."""
+    storage = storage_at(results)
+    labelled = labelled_nights(storage, bundle)
+    if not labelled:
+        return None
+    worse = {one.night for one in commits(storage, bundle) if one.verdict not in (NightVerdict.OK, NightVerdict.EMPTY)}
+    quiet = [one for night, one in labelled.items() if night not in worse]
+    number = sum(one.labelled for one in quiet)
+    if not number:
+        return None
+    accuracy = sum(one.accuracy * one.labelled for one in quiet) / number
+    return Realised(number, accuracy, *wilson(accuracy, number))

@@ -23,7 +23,7 @@ from darkroom.summary import NightSummary
 from expectations.budget import Budget
 from flows.evaluation import Evaluated, NightFacts, RowEvidence, estimate_rows, evaluate, team_suites
 from flows.looking import Proof, look, prove, proved
-from flows.nights_before import nights_before
+from flows.nights_before import nights_before, realised_before
 from flows.pictures import draw_night
 from tasks import held, publish
 from tasks import intake as inboxes
@@ -167,6 +167,9 @@ def evaluate_night(
     facts = NightFacts(
         counts=settled.counts,
         suspect=settled.suspect,
+        size=proved(Path(proof.path)).bundle.preprocessing.input_shape[:2],
+        quarantined=settled.quarantine_reasons,
+        realised=realised_before(storage, attempt.bundle),
         counted_before=int(nights.loc[this, "scored"].sum()),
         expect_at_least=_expected(intake.expect_at_least, nights.loc[~this, "scored"].tolist()),
         inbox_missing=None if folder.is_dir() else str(folder),
@@ -213,6 +216,7 @@ def draw_page(
         suspect=settled.suspect,
         classes=settled.classes,
         quarantine_reasons=settled.quarantine_reasons,
+        causes=evaluated.causes,
         findings=judgement.findings,
         expectations=evaluated.expectations,
         estimate=evaluated.estimate,

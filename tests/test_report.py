@@ -19,13 +19,13 @@ from PIL import Image
 from rich.console import Console
 
 from darkroom.errors import StorageError
-from darkroom.reasons import NightVerdict, Reason
+from darkroom.reasons import Grade, NightCause, NightVerdict, Reason
 from darkroom.schemas import CATEGORICAL_PROPERTIES, DRIFT, NUMERIC_PROPERTIES, PREDICTIONS, QUARANTINE
-from darkroom.summary import Counts, ExpectationResult, Finding, NightSummary, Severity
+from darkroom.summary import CauseFound, Counts, ExpectationResult, Finding, NightSummary, Severity
 from tasks.report.artifact import night_artifact
 from tasks.report.charts import histogram_svg, night_chart
 from tasks.report.drift_lines import drift_lines, drift_sentence, effect
-from tasks.report.further import AcrossShown, CauseShown, EstimateShown, LabelledShown, SliceShown
+from tasks.report.further import AcrossShown, EstimateShown, LabelledShown, SliceShown
 from tasks.report.night_page import Histogram, Mix, NearPhoto, NightPage
 from tasks.report.page import LARGEST_PAGE, page_html, write_page
 from tasks.report.past import PastNight, Series
@@ -146,10 +146,18 @@ def night(**changes: object) -> NightPage:
 TRAINING_PHOTO = "f" * 64
 
 
+def causes(text: str) -> tuple[CauseFound, ...]:
+    return (
+        CauseFound(cause=NightCause.SHIFT, grade=Grade.LIKELY, sentence=text, evidence=(text,), todo=text),
+        CauseFound(cause=NightCause.CLASS_MIX, grade=Grade.POSSIBLE, sentence="Second."),
+    )
+
+
 def full_night(text: str = "calm", **changes: object) -> NightPage:
     """A night of which everything is known, with `text` wherever a text may come from."""
     nights = tuple(date(2026, 5, day) for day in (3, 4, 5))
     facts: dict[str, object] = {
+        "summary": summary(causes=causes(text)),
         "mixes": {"format": Mix(("JPEG", text), np.array([150, 50]), np.array([1000, 0]))},
         "past": {
             "sharpness": Series(nights, np.array([9.0, 9.5, 4.0]), ("ok", "warn", "alarm"), 10.0, 1.5),
@@ -163,7 +171,6 @@ def full_night(text: str = "calm", **changes: object) -> NightPage:
         ),
         "near": {f"{1:064x}": (NearPhoto(TRAINING_PHOTO, text, text, 0.2), NearPhoto("e" * 64, text, text, 0.4))},
         "thumbnails": {TRAINING_PHOTO: jpeg(9), **{f"{number:064x}": jpeg(number) for number in (1, 2)}},
-        "causes": (CauseShown(text, text, 0.8, (text,), text), CauseShown("class mix", "Second.")),
         "estimate": EstimateShown(text, 0.83, 0.78, 0.88, 0.9, (text,)),
         "labelled": LabelledShown(("gear", text), np.array([[80, 5], [7, 30]]), 0.84, 0.93),
         "slices": (SliceShown(text, 60, "alarm", text, "−1.20 sd", 0.0003, ((f"{2:064x}", text),)),),
@@ -208,6 +215,7 @@ def hostile_night(text: str) -> NightPage:
             report=text,
             classes={text: 834, "washer": 400},
             quarantine_reasons={text: 53},
+            causes=causes(text),
             findings=(Finding(severity=Severity.CRITICAL, source=text, what=text, evidence=text),),
             expectations=(
                 ExpectationResult(
@@ -344,7 +352,7 @@ def test_what_is_known_of_a_night_has_its_section_and_what_is_not_has_none() -> 
     bare = {attributes["id"] for attributes in Outline(page_html(night())).all("h2")}
     assert known - bare == {"causes", "accuracy", "labels"}
     for said in (
-        "80% sure", "What to do a said thing", "83%", "on validation 90%",
+        "property shift likely", "What to do a said thing", "83%", "on validation 90%",
         "122 of 1,234 images have a label; 110 of them were predicted so: 90% (84% to 93%), of the "
         "labelled images alone.",
         "From a said thing", "−1.20 sd", "an alarm from 730 on", "nearest in training: a said thing ×2",

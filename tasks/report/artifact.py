@@ -52,10 +52,10 @@ def night_artifact(page: NightPage) -> str:
 
 def _cause(page: NightPage) -> str:
     """The likeliest cause, and what to do about it."""
-    if not page.causes:
+    if not page.summary.causes:
         return ""
-    first = page.causes[0]
-    told = f"{in_markdown(first.name)}: {in_markdown(first.sentence, _LONGEST)}"
+    first = page.summary.causes[0]
+    told = f"{in_markdown(first.cause)}, {first.grade}: {in_markdown(first.sentence, _LONGEST)}"
     return f"{told} What to do: {in_markdown(first.todo, _LONGEST)}" if first.todo else told
 
 

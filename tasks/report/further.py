@@ -11,17 +11,6 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class CauseShown:
-    """One of the ranked causes of a night: a sentence, how sure that is (0 … 1), what speaks for it, what to do."""
-
-    name: str
-    sentence: str
-    confidence: float | None = None
-    evidence: tuple[str, ...] = ()
-    todo: str = ""
-
-
-@dataclass(frozen=True)
 class EstimateShown:
     """Accuracy without labels beside that on held-out images, shares with an interval. Refused: `value` is None, and
     the sentence says why. `notes` are further sentences, such as what each shift costs.

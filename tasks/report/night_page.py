@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.summary import NightSummary
-from tasks.report.further import AcrossShown, CauseShown, EstimateShown, LabelledShown, SliceShown
+from tasks.report.further import AcrossShown, EstimateShown, LabelledShown, SliceShown
 from tasks.report.past import PastNight, Series
 
 
@@ -69,7 +69,6 @@ class NightPage:
     past: Mapping[str, Series] = field(default_factory=dict)
     recent: tuple[PastNight, ...] = ()
     near: Mapping[str, tuple[NearPhoto, ...]] = field(default_factory=dict)
-    causes: tuple[CauseShown, ...] = ()
     estimate: EstimateShown | None = None
     labelled: LabelledShown | None = None
     slices: tuple[SliceShown, ...] = ()

@@ -190,7 +190,7 @@ def _contents(page: NightPage, *, has_multiples: bool) -> list[tuple[str, str]]:
     ]
     there = {
         "properties": has_multiples,
-        "causes": bool(page.causes),
+        "causes": bool(page.summary.causes),
         "accuracy": page.estimate is not None,
     }
     absent = {anchor for anchor, shown in there.items() if not shown}

@@ -1,0 +1,132 @@
+"""What moved tonight that the mix of classes does not explain: image properties, how far, and in how many images.
+
+Other light is on every image, a new class on its own ones: what is left where training used to be tells them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expectations.budget import FLOOR_NUMERIC
+from expectations.by_class import ByClass, Split
+from expectations.prepared_before import Mistake, Usual
+from expectations.reference import DriftReference, MetricReference
+from expectations.sketch import Sketch
+
+# A property is moved beyond what class mix and chance explain, in standard errors.
+_ERRORS: Final = 5.0
+# Of the third of training that is furthest from where a property moved to, less than so much is left tonight where all
+# images moved.
+_LEFT: Final = 1 / 3
+_THIRD: Final = 0.34
+# Damage pushes these so; what follows from it says nothing of its own.
+_DAMAGE: Final[Mapping[str, int]] = {
+    "noise": 1,
+    "edge_density": 1,
+    "blockiness": 1,
+    "sharpness": -1,
+    "jpeg_quality": -1,
+}
+_FOLLOWS: Final = frozenset({"entropy", "bytes_per_pixel", "noise", "edge_density", "sharpness", "blockiness"})
+# Seldom anything but zero, so that a few images move their mean by many standard deviations.
+_NEVER_LEADS: Final = frozenset({"clipped_black", "clipped_white"})
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Numeric image properties in standard deviations from what the class mix explains, those only that are worth
+    telling. `everywhere`: which moved in all images, or further than a class lies from the others in any of them.
+    """
+
+    off: Mapping[str, float]
+    values: Mapping[str, tuple[float, float]]
+    everywhere: frozenset[str]
+
+    @classmethod
+    def of(
+        cls, sketch: Sketch, reference: DriftReference, by_class: ByClass, split: Split, mistake: Mistake | None
+    ) -> Moved:
+        """Of a night, beside what a mistake of preparation, if one was found, moved."""
+        off, values, everywhere = {}, {}, set()
+        least = max(FLOOR_NUMERIC, _ERRORS * split.error)
+        ordinary = [place for place, name in enumerate(by_class.names) if name not in _NEVER_LEADS]
+        by_property = np.asarray(by_class.properties)[:, ordinary]
+        furthest = float(np.abs(by_property - by_class.known @ by_property).max())
+        expected = dict(zip(by_class.names, split.expected, strict=True))
+        for row, one in enumerate(reference.metrics):
+            name = one.metric.name
+            if one.metric.family != "properties" or name not in expected or not sketch.present[row]:
+                continue
+            if mistake is not None and name in mistake.touched:
+                continue
+            tonight = float(sketch.clipped[row] / sketch.present[row])
+            moved = (tonight - one.clipped_mean) / one.unit - expected[name]
+            if abs(moved) < least:
+                continue
+            off[name], values[name] = moved, (one.clipped_mean + expected[name] * one.unit, tonight)
+            if abs(moved) > furthest or left_behind(one, sketch.counts[row], moved) < _LEFT:
+                everywhere.add(name)
+        return cls(off, values, frozenset(everywhere - _NEVER_LEADS))
+
+    @property
+    def damage(self) -> tuple[str, float]:
+        """The sign of damage that stands out most, and how far; 0 where none does."""
+        signs = {name: way * self.off.get(name, 0.0) for name, way in _DAMAGE.items()}
+        # Edges without noise are another scene.
+        signs["edge_density"] = min(signs["edge_density"], 3 * max(0.0, signs["noise"]))
+        name = max(signs, key=lambda one: signs[one])
+        return name, signs[name]
+
+    def others(self, *, damaged: bool) -> list[str]:
+        """The other properties, those of all images first, then the furthest; where there is damage without what
+        follows from it.
+        """
+        of = [name for name in self.off if name not in _NEVER_LEADS and not (damaged and name in _FOLLOWS)]
+        return sorted(of, key=lambda name: (name not in self.everywhere, -abs(self.off[name])))
+
+    def told(self, name: str) -> str:
+        """`saturation from 0.21 to 0.35 (+1.2 sd)`."""
+        before, tonight = self.values[name]
+        return f"{name.replace('_', ' ')} from {before:.3g} to {tonight:.3g} ({self.off[name]:+.1f} sd)"
+
+
+def usual_of(
+    sketch: Sketch,
+    reference: DriftReference,
+    by_class: ByClass,
+    expected: NDArray[np.float64],
+    size: tuple[int, int],
+) -> Usual:
+    """Properties of a night, beside those `expected` (p,), standard deviations of training; see Split."""
+    of_mix = dict(zip(by_class.names, expected, strict=True))
+    known = [
+        (row, one)
+        for row, one in enumerate(reference.metrics)
+        if one.metric.family == "properties" and one.metric.name in of_mix and sketch.present[row]
+    ]
+    return Usual(
+        tonight={one.metric.name: float(sketch.sums[row] / sketch.present[row]) for row, one in known},
+        expected={one.metric.name: one.mean + one.unit * float(of_mix[one.metric.name]) for _, one in known},
+        unit={one.metric.name: one.unit for _, one in known},
+        size=size,
+    )
+
+
+def left_behind(known: MetricReference, counts: NDArray[np.int64], moved: float) -> float:
+    """Of the third of training that is furthest from where a property `moved` to (of what hardly ever changes: of the
+    usual), how much is left tonight; counts (BINS,) of the night.
+    """
+    reference = np.asarray(known.counts, np.float64)
+    tonight = counts[: len(reference)]
+    if known.usual >= 0:
+        side = np.arange(len(reference)) == known.usual
+    else:
+        up_to = np.cumsum(reference) / reference.sum()
+        side = up_to <= _THIRD if moved > 0 else np.append(0.0, up_to[:-1]) >= 1 - _THIRD
+    before = reference[side].sum() / reference.sum()
+    return float(tonight[side].sum() / max(tonight.sum(), 1) / before) if before else 1.0

@@ -1,0 +1,289 @@
+"""Which of the causes: from everything that is known of a night to a ranking, with what speaks for each and what to do.
+
+What explains most comes first. A wrong preparation moves properties, so it is looked for before a shift; damage comes
+before other light, because noise moves the light a little and light hardly moves the noise; what the properties do not
+explain is the classes': new ones lie beside the known ones, another mix lies among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from darkroom.reasons import Grade, NightCause, Reason
+from darkroom.schemas import CATEGORICAL_PROPERTIES, metric_in_words
+from darkroom.summary import AccuracyEstimate, CauseFound, Counts, Finding
+from expectations.budget import FEWEST
+from expectations.by_class import ByClass, Split
+from expectations.moved import Moved, usual_of
+from expectations.prepared_before import Mistake, mistake_of
+from expectations.reference import DriftReference
+from expectations.sketch import Sketch
+
+# The embedding lies beside all mixes of known classes: worth telling, and hardly by chance.
+_NEW_P: Final = 1e-2
+_NEW_LIKELY_P: Final = 1e-3
+_MIX_P: Final = 1e-3
+_MIX_SHARE: Final = 0.15  # of the images that are of another class than usual
+_MIX_BESIDE: Final = 0.3  # the same where the images look otherwise, which turns predictions, too
+_STILL_TOLD: Final = 1.2  # the embedding is further off: no mix of classes can be read from it
+_LEADS: Final = 1.5  # damage over light
+_BROKEN_SHARE: Final = 0.02
+_BROKEN: Final = frozenset(
+    {Reason.EMPTY_FILE, Reason.UNKNOWN_FORMAT, Reason.BROKEN_DATA, Reason.TRUNCATED, Reason.DECODER_CRASHED}
+)
+_NAMED: Final = 3
+_DAMAGED: Final[Mapping[str, str]] = {
+    "noise": "they are noisy",
+    "edge_density": "they are noisy",
+    "sharpness": "they are not sharp",
+    "blockiness": "they are compressed too strongly, or were enlarged",
+    "jpeg_quality": "they were saved with a low JPEG quality",
+}
+
+
+@dataclass(frozen=True)
+class Realised:
+    """What labels say of earlier nights on which nothing was found: accuracy with its 90 % interval."""
+
+    labelled: int
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class NightSeen:
+    """What is known of a night. `drift` is that of all its images (darkroom.schemas.DRIFT); `slices` (name, sketch) are
+    those that were compared; `further` what was found in slices and across nights. `quarantined` counts reasons,
+    `too_many_broken` where they are more than the suite allows; `size` (height, width) is what the model takes.
+    """
+
+    sketch: Sketch
+    drift: pd.DataFrame
+    counts: Counts
+    quarantined: Mapping[str, int]
+    size: tuple[int, int]
+    estimate: AccuracyEstimate
+    slices: Sequence[tuple[str, Sketch]] = ()
+    further: Sequence[Finding] = ()
+    too_many_broken: bool = False
+    realised: Realised | None = None
+
+
+def causes_of(night: NightSeen, reference: DriftReference, by_class: ByClass) -> tuple[CauseFound, ...]:
+    """The causes of a night, the likeliest first: one at least."""
+    if night.sketch.rows < FEWEST:
+        return (_broken(night) or _too_few(night.sketch.rows),)
+    split = by_class.split(night.sketch, reference)
+    mistake = mistake_of(usual_of(night.sketch, reference, by_class, split.expected, night.size))
+    moved = Moved.of(night.sketch, reference, by_class, split, mistake)
+    found = [
+        _preparation(mistake) or _preparation_of_a_slice(night, reference, by_class),
+        _broken(night),
+        *_of_properties(night, moved, split),
+        _new_class(moved, split, mistake),
+        _class_mix(reference, by_class, moved, split),
+    ]
+    told = [one for one in found if one is not None]
+    if not told:
+        return (_of_files(night) or _further(night) or _validation(night) or _nothing(night),)
+    return tuple(sorted(told, key=lambda one: one.grade is Grade.POSSIBLE))
+
+
+def new_class_among(causes: Sequence[CauseFound]) -> bool:
+    """Whether an accuracy that is estimated from known classes says nothing of this night."""
+    return any(one.cause is NightCause.NEW_CLASS and one.grade is not Grade.POSSIBLE for one in causes)
+
+
+def _preparation(mistake: Mistake | None, of: str = "The files") -> CauseFound | None:
+    if mistake is None:
+        return None
+    return CauseFound(
+        cause=NightCause.PREPARATION,
+        grade=Grade.CERTAIN if mistake.certain else Grade.LIKELY,
+        sentence=f"{of} were changed before they came: {mistake.what}.",
+        evidence=(mistake.evidence,),
+        todo=mistake.todo,
+    )
+
+
+def _preparation_of_a_slice(night: NightSeen, reference: DriftReference, by_class: ByClass) -> CauseFound | None:
+    as_usual = np.zeros(len(by_class.names))
+    for name, sketch in night.slices:
+        mistake = mistake_of(usual_of(sketch, reference, by_class, as_usual, night.size))
+        if mistake is not None:
+            kind, _, which = name.partition("=")
+            return _preparation(mistake, f"The files of the {kind} {which} ({sketch.rows:,} images)")
+    return None
+
+
+def _broken(night: NightSeen) -> CauseFound | None:
+    broken = {reason: n for reason, n in night.quarantined.items() if reason in _BROKEN}
+    number, looked_at = sum(broken.values()), night.counts.scored + night.counts.quarantined
+    if not night.too_many_broken or number < _BROKEN_SHARE * looked_at:
+        return None
+    told = [f"{Reason(reason).sentence}: {n:,}" for reason, n in sorted(broken.items(), key=lambda one: -one[1])]
+    return CauseFound(
+        cause=NightCause.NOISE,
+        grade=Grade.LIKELY,
+        sentence=f"{number:,} of {looked_at:,} files are broken; {told[0]}.",
+        evidence=tuple(told[1:]),
+        todo="Look at how files are copied: a transfer that was cut off, a full disk, a folder that is read too early.",
+    )
+
+
+def _of_properties(night: NightSeen, moved: Moved, split: Split) -> list[CauseFound | None]:
+    """Damage and shift, whichever leads first."""
+    sign, damage = moved.damage
+    others = moved.others(damaged=damage > 0)
+    name = others[0] if others else ""
+    told = moved.others(damaged=False)[: _NAMED + 1]
+    classes = split.p <= _NEW_P  # new classes explain what is moved in a part of the images
+
+    def grade(of: str) -> Grade:
+        return Grade.LIKELY if of in moved.everywhere or not classes else Grade.POSSIBLE
+
+    noise = None
+    if damage and damage >= _LEADS * abs(moved.off.get(name, 0.0)):
+        noise = CauseFound(
+            cause=NightCause.NOISE,
+            grade=grade(sign),
+            sentence=f"The images are damaged: {_DAMAGED[sign]}{_cost(night)}.",
+            evidence=tuple(moved.told(one) for one in told),
+            todo="Look at some of them at full size; then at lens, focus, exposure time and compression.",
+        )
+    if not name or (noise is not None and name not in moved.everywhere):
+        return [noise]
+    shift = CauseFound(
+        cause=NightCause.SHIFT,
+        grade=grade(name),
+        sentence=f"The images look otherwise than in training: {moved.told(name)}{_cost(night)}.",
+        evidence=(*(moved.told(one) for one in told if one != name), *_slice(night), *_harm(night)),
+        todo="Look for what changed: lamp, exposure, camera, place. Put it back, or label some and train again.",
+    )
+    return [noise, shift]
+
+
+def _new_class(moved: Moved, split: Split, mistake: Mistake | None) -> CauseFound | None:
+    # Images that look otherwise, all of them, lie beside the classes as well.
+    if not split.p <= _NEW_P or mistake is not None or moved.everywhere:
+        return None
+    in_part = [f"in a part of the images {moved.told(name)}" for name in moved.others(damaged=False)[:_NAMED]]
+    return CauseFound(
+        cause=NightCause.NEW_CLASS,
+        grade=Grade.LIKELY if split.p <= _NEW_LIKELY_P else Grade.POSSIBLE,
+        sentence="Images came that the model has no class for: no mix of its classes looks like this night.",
+        evidence=(
+            f"the embedding lies {split.apart:.2f} standard deviations beside every mix of known classes, p "
+            f"{split.p:.1g}",
+            *(in_part or ["no image property moved"]),
+        ),
+        todo="Look at the most suspect images: what they have in common is new. Label some, and train with them.",
+    )
+
+
+def _class_mix(reference: DriftReference, by_class: ByClass, moved: Moved, split: Split) -> CauseFound | None:
+    if not split.mix_p <= _MIX_P:
+        return None
+    known = by_class.known
+    other = float(np.abs(split.shares - known).sum() / 2)
+    otherwise = bool(moved.everywhere)
+    if other < (_MIX_BESIDE if otherwise else _MIX_SHARE) or split.apart > _STILL_TOLD:
+        return None
+    order = np.argsort(-np.abs(split.shares - known))[:_NAMED]
+    told = [f"{reference.classes[k]} {split.shares[k]:.0%}, in training {known[k]:.0%}" for k in order]
+    return CauseFound(
+        cause=NightCause.CLASS_MIX,
+        grade=Grade.POSSIBLE if otherwise or split.p <= _NEW_LIKELY_P else Grade.LIKELY,
+        sentence=f"Other classes came than usual: {told[0]}.",
+        evidence=(*told[1:], f"as the embedding tells, if nothing else changed; p {split.mix_p:.1g}"),
+        todo="Nothing is wrong with the images. If this mix stays, train with it: a model expects what it has seen.",
+    )
+
+
+def _of_files(night: NightSeen) -> CauseFound | None:
+    """Where all that moved is of what kind the files are."""
+    moved = night.drift[night.drift["verdict"].isin(["alarm", "warn"])]
+    kinds = [name for name in moved["metric"] if name in CATEGORICAL_PROPERTIES]
+    if not kinds:
+        return None
+    return CauseFound(
+        cause=NightCause.SHIFT,
+        grade=Grade.LIKELY,
+        sentence=f"The files are of another kind than in training: {kinds[0].replace('_', ' ')}{_cost(night)}.",
+        evidence=tuple(name.replace("_", " ") for name in kinds[1:]),
+        todo="Look for what writes the files: another program, camera or export.",
+    )
+
+
+def _further(night: NightSeen) -> CauseFound | None:
+    """What only a slice shows, or many nights together."""
+    found = [one for one in night.further if one.source == "drift"]
+    if not found:
+        return None
+    return CauseFound(
+        cause=NightCause.SHIFT,
+        grade=Grade.LIKELY,
+        sentence=found[0].what,
+        evidence=(found[0].evidence, *(one.what for one in found[1:_NAMED])),
+        todo="Look for what is particular to it: one lamp, one camera, one place; or what has changed slowly.",
+    )
+
+
+def _validation(night: NightSeen) -> CauseFound | None:
+    realised, validation = night.realised, night.estimate.validation
+    moved = night.drift["verdict"].isin(["alarm", "warn"]).any()
+    if moved or realised is None or validation is None or realised.high >= validation:
+        return None
+    return CauseFound(
+        cause=NightCause.VALIDATION,
+        grade=Grade.LIKELY,
+        sentence=f"Nothing differs from training, and yet labels say {realised.accuracy:.0%} where validation said "
+        f"{validation:.0%}: the model overfitted, or its validation was never honest.",
+        evidence=(
+            f"{realised.labelled:,} labelled images of nights on which nothing differed: {realised.accuracy:.1%} "
+            f"({realised.low:.1%} to {realised.high:.1%})",
+        ),
+        todo="Run `darkroom audit` on the training data: it looks for copies, sessions and wrong labels.",
+    )
+
+
+def _nothing(night: NightSeen) -> CauseFound:
+    moved = night.drift[night.drift["verdict"].isin(["alarm", "warn"])]
+    if moved.empty:
+        sentence = "Nothing differs from training beyond what chance explains."
+        return CauseFound(cause=NightCause.NOTHING, grade=Grade.LIKELY, sentence=sentence)
+    first = moved.sort_values("p_corrected").iloc[0]
+    return CauseFound(
+        cause=NightCause.NOTHING,
+        grade=Grade.POSSIBLE,
+        sentence="Something differs, and none of the known causes explains it: "
+        f"{metric_in_words(str(first['family']), str(first['metric']))}.",
+        todo="Look at the most suspect images.",
+    )
+
+
+def _too_few(images: int) -> CauseFound:
+    sentence = f"{images:,} images are too few to tell causes apart; at least {FEWEST} are needed."
+    return CauseFound(cause=NightCause.NOTHING, grade=Grade.POSSIBLE, sentence=sentence)
+
+
+def _cost(night: NightSeen) -> str:
+    """What it costs, where that is known."""
+    value, validation = night.estimate.value, night.estimate.validation
+    if value is None or validation is None or value >= validation:
+        return ""
+    return f"; estimated accuracy {value:.0%}, on validation {validation:.0%}"
+
+
+def _harm(night: NightSeen) -> tuple[str, ...]:
+    return tuple(one.sentence for one in night.estimate.harm[:1]) if _cost(night) else ()
+
+
+def _slice(night: NightSeen) -> tuple[str, ...]:
+    return tuple(one.what for one in night.further if one.source == "drift")[:1]

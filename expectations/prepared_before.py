@@ -1,0 +1,165 @@
+"""What was done to the images before they came: a wrong preparation is a known map, and so is what it makes of them.
+
+The bundle's own preparation is proved by its goldens. What another program did before it handed over the files is not;
+it shows in the properties, which lie where the mistake puts those of training, and nowhere near by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+FULL: Final = 255.0
+# In standard deviations of training: further off than this, and a third of it at most once the mistake is undone.
+FAR: Final = 0.7
+_EXPLAINED: Final = 1 / 3
+_EXACT: Final = 0.005  # of a length; of the saturation of training
+_BLACK: Final = 2.0  # of 255
+
+
+@dataclass(frozen=True)
+class Usual:
+    """Properties as they are tonight and as such a mix of classes has them, name → value; `unit`: a standard deviation
+    of training. `size`: (height, width) that the model takes.
+    """
+
+    tonight: Mapping[str, float]
+    expected: Mapping[str, float]
+    unit: Mapping[str, float]
+    size: tuple[int, int]
+
+    def off(self, name: str, expected: float | None = None) -> float:
+        """How far tonight is from what is expected, or from another value; standard deviations."""
+        wanted = self.expected[name] if expected is None else expected
+        return (self.tonight[name] - wanted) / self.unit[name]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What was done; `certain` where it leaves exact values. `touched`: properties that it moves."""
+
+    what: str
+    evidence: str
+    todo: str
+    certain: bool
+    touched: frozenset[str]
+
+
+_COLOURS: Final = frozenset({"red_share", "green_share", "blue_share", "saturation"})
+_LIGHT: Final = frozenset(
+    {"luminance_mean", "luminance_std", "luminance_p01", "luminance_p99", "clipped_black", "clipped_white", "contrast"}
+)
+_DETAIL: Final = frozenset({"sharpness", "edge_density", "noise", "blockiness", "entropy", "bytes_per_pixel"})
+_SIZE: Final = frozenset({"width", "height", "aspect_ratio"})
+
+
+def mistake_of(usual: Usual) -> Mistake | None:
+    """The mistake that explains tonight, if one does; nothing that training images show as well is a mistake."""
+    return next((found for test in _TESTS if (found := test(usual)) is not None), None)
+
+
+def _black(usual: Usual) -> Mistake | None:
+    brightest = usual.tonight["luminance_p99"]
+    if brightest > _BLACK or usual.off("luminance_p99") > -FAR:
+        return None
+    return Mistake(
+        "the images are black, as pixels are that were scaled to 0 … 1 and then saved as bytes",
+        f"the brightest pixels are {brightest:.1f} of 255, usually {usual.expected['luminance_p99']:.0f}",
+        "Save pixels of 0 … 255, or hand over the files as they were taken.",
+        True,
+        _LIGHT | _COLOURS | _DETAIL,
+    )
+
+
+def _colourless(usual: Usual) -> Mistake | None:
+    saturation, before = usual.tonight["saturation"], usual.expected["saturation"]
+    if saturation > _EXACT * before or usual.off("saturation") > -FAR:
+        return None
+    return Mistake(
+        "the images came without colour, where training has colour",
+        f"saturation {saturation:.3f}, usually {before:.3f}",
+        "Hand over the colour images: look for a conversion to grey before the inbox.",
+        True,
+        _COLOURS,
+    )
+
+
+def _sized(usual: Usual) -> Mistake | None:
+    height, width = usual.size
+    exact = all(
+        abs(usual.tonight[name] - length) <= _EXACT * length for name, length in (("height", height), ("width", width))
+    )
+    if not exact or max(abs(usual.off("height")), abs(usual.off("width"))) < FAR:
+        return None
+    usually = f"{usual.expected['width']:.0f} × {usual.expected['height']:.0f}"
+    return Mistake(
+        f"the images were resized to the model's own size, {width} × {height}, before they came",
+        f"width × height {width} × {height}, in training {usually}; how they were resized is not known",
+        "Hand over the files as they were taken: darkroom resizes as in training.",
+        True,
+        _SIZE | _DETAIL,
+    )
+
+
+def _turned(usual: Usual) -> Mistake | None:
+    swapped = {"width": "height", "height": "width"}
+    if not _explained(usual, {name: usual.expected[other] for name, other in swapped.items()}):
+        return None
+    return Mistake(
+        "the images are turned by a quarter",
+        f"width and height are swapped: {usual.tonight['width']:.0f} × {usual.tonight['height']:.0f}, usually "
+        f"{usual.expected['width']:.0f} × {usual.expected['height']:.0f}",
+        "Keep the EXIF orientation, or turn the pixels by it before it is dropped.",
+        False,
+        _SIZE,
+    )
+
+
+def _swapped(usual: Usual) -> Mistake | None:
+    swapped = {"red_share": "blue_share", "blue_share": "red_share"}
+    if not _explained(usual, {name: usual.expected[other] for name, other in swapped.items()}):
+        return None
+    # A lamp of another colour moves green and the saturation as well.
+    beside = max(abs(usual.off(name)) for name in ("green_share", "saturation"))
+    if beside > max(0.5, _EXPLAINED * abs(usual.off("red_share"))):
+        return None
+    return Mistake(
+        "red and blue are swapped",
+        f"red {usual.tonight['red_share']:.3f} and blue {usual.tonight['blue_share']:.3f}, usually "
+        f"{usual.expected['red_share']:.3f} and {usual.expected['blue_share']:.3f}; green and saturation as usual",
+        "OpenCV reads and writes BGR: convert with cv2.COLOR_BGR2RGB where the files are made.",
+        False,
+        _COLOURS,
+    )
+
+
+def _inverted(usual: Usual) -> Mistake | None:
+    opposite = {"luminance_mean": "luminance_mean", "luminance_p01": "luminance_p99", "luminance_p99": "luminance_p01"}
+    if not _explained(usual, {name: FULL - usual.expected[other] for name, other in opposite.items()}):
+        return None
+    return Mistake(
+        "the images are negatives: light and dark are swapped",
+        f"mean luminance {usual.tonight['luminance_mean']:.0f} of 255, which is 255 less the usual "
+        f"{usual.expected['luminance_mean']:.0f}",
+        "Look for an inversion (255 − x) where the files are made.",
+        False,
+        _LIGHT | _COLOURS | _DETAIL,
+    )
+
+
+def _explained(usual: Usual, made: Mapping[str, float]) -> bool:
+    """Whether tonight is far from what is expected, and near to what the mistake makes of it."""
+    before = max(abs(usual.off(name)) for name in made)
+    after = max(abs(usual.off(name, value)) for name, value in made.items())
+    return before >= FAR and after <= _EXPLAINED * before
+
+
+_TESTS: Final[tuple[Callable[[Usual], Mistake | None], ...]] = (
+    _black,
+    _colourless,
+    _sized,
+    _turned,
+    _inverted,
+    _swapped,
+)
