@@ -66,14 +66,15 @@ class ByClass:
         """Shares of the classes in the training data (k,)."""
         return np.asarray(self.images, np.float64) / sum(self.images)
 
-    def split(self, sketch: Sketch, reference: DriftReference) -> Split:
-        """Of a night with at least one image."""
+    def split(self, sketch: Sketch, reference: DriftReference, displaced: Floats | None = None) -> Split:
+        """Of a night with at least one image, whose embedding was `displaced` (d,) in all of them."""
         n = sketch.rows / self.alike
         shares = self.known
         told: dict[str, float] = {}
         if self.means:
             rows = [row for row, one in enumerate(reference.metrics) if one.metric.family == "embedding"]
-            shares, told = self._among(sketch.sums[rows] / np.maximum(sketch.present[rows], 1), n)
+            night = sketch.sums[rows] / np.maximum(sketch.present[rows], 1)
+            shares, told = self._among(night if displaced is None else night - displaced[: len(night)], n)
         error = float(np.sqrt(1 / n + self.alike * (shares**2 / np.maximum(self.images, 1)).sum()))
         return Split(shares, shares @ np.asarray(self.properties), error, **told)
 

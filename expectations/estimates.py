@@ -7,7 +7,7 @@ without labels: confidence, distance to training, where the embedding lies. A ni
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from darkroom.summary import AccuracyEstimate
 from expectations.backtest import Error, Points, ReadLadder, backtest, chance, estimated
 from expectations.class_mix import ClassMix
+from expectations.displaced import LIGHT, Displaced
 from expectations.harm import HarmCurves
 from expectations.signs import PROPERTIES, SHARE_FAR, Reading, Signs, in_spreads, learn_reading, spreads
 
@@ -59,6 +60,8 @@ class Estimator:
     errors: tuple[Error, ...]
     spread: Mapping[str, float]
     scale: Mapping[str, float]
+    # None: sealed by a darkroom that did not tell causes apart.
+    displaced: Displaced | None = None
 
     def estimate(self, night: Signs) -> AccuracyEstimate:
         """Of a night, from its signs; with the class mix and the harm of each property that moved."""
@@ -141,7 +144,8 @@ class Estimator:
 class LadderOutputs:
     """What was seen of n held-out images under c conditions, as they are first: kinds (c,) with "" for as they are;
     probabilities (c, n, k), embedding (c, n, EMBEDDING_COMPONENTS), far (c, n) conformal p of the distance to training,
-    properties (c, n, len(PROPERTIES)) at the model's own size; labels (n,) as positions.
+    properties (c, n, len(PROPERTIES)) at the model's own size; labels (n,) as positions. `mistakes`: the embedding of
+    the images prepared wrongly, name → (n, EMBEDDING_COMPONENTS).
     """
 
     kinds: tuple[str, ...]
@@ -150,6 +154,7 @@ class LadderOutputs:
     far: NDArray[np.floating[Any]]
     properties: NDArray[np.floating[Any]]
     labels: NDArray[np.integer[Any]]
+    mistakes: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -168,6 +173,24 @@ def read_ladder(
     centre, spread = spreads(np.asarray(outputs.properties[plain], np.float64))
     moved = in_spreads(np.asarray(outputs.properties, np.float64), centre, spread)
     return reading, ReadLadder(outputs.kinds, np.stack([reading.images(*one) for one in seen]), moved, right)
+
+
+def learn_displaced(outputs: LadderOutputs) -> Displaced:
+    """How far each condition, and each mistake, moves light and embedding of the same images."""
+    plain = 0
+    properties = np.asarray(outputs.properties, np.float64)
+    centre, spread = spreads(properties[plain])
+    columns = [PROPERTIES.index(name) for name in LIGHT]
+    light = in_spreads(properties, centre, spread).mean(axis=1)[:, columns]
+    embedding = np.asarray(outputs.embedding, np.float64).mean(axis=1)
+    return Displaced(
+        light=_rows(light[1:] - light[plain]),
+        embedding=_rows(embedding[1:] - embedding[plain]),
+        mistakes={
+            name: _plain(np.asarray(one, np.float64).mean(axis=0) - embedding[plain])
+            for name, one in outputs.mistakes.items()
+        },
+    )
 
 
 def learn_estimator(

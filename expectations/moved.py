@@ -39,10 +39,12 @@ _NEVER_LEADS: Final = frozenset({"clipped_black", "clipped_white"})
 
 @dataclass(frozen=True)
 class Moved:
-    """Numeric image properties in standard deviations from what the class mix explains, those only that are worth
-    telling. `everywhere`: which moved in all images, or further than a class lies from the others in any of them.
+    """Numeric image properties in standard deviations from what the class mix explains: `every` one, and `off`, those
+    that are worth telling, with the expected and tonight's `values`. `everywhere`: which of these moved in all images,
+    or further than a class lies from the others in any of them.
     """
 
+    every: Mapping[str, float]
     off: Mapping[str, float]
     values: Mapping[str, tuple[float, float]]
     everywhere: frozenset[str]
@@ -52,7 +54,7 @@ class Moved:
         cls, sketch: Sketch, reference: DriftReference, by_class: ByClass, split: Split, mistake: Mistake | None
     ) -> Moved:
         """Of a night, beside what a mistake of preparation, if one was found, moved."""
-        off, values, everywhere = {}, {}, set()
+        every, off, values, everywhere = {}, {}, {}, set()
         least = max(FLOOR_NUMERIC, _ERRORS * split.error)
         ordinary = [place for place, name in enumerate(by_class.names) if name not in _NEVER_LEADS]
         by_property = np.asarray(by_class.properties)[:, ordinary]
@@ -62,16 +64,15 @@ class Moved:
             name = one.metric.name
             if one.metric.family != "properties" or name not in expected or not sketch.present[row]:
                 continue
-            if mistake is not None and name in mistake.touched:
-                continue
             tonight = float(sketch.clipped[row] / sketch.present[row])
             moved = (tonight - one.clipped_mean) / one.unit - expected[name]
-            if abs(moved) < least:
+            every[name] = moved
+            if abs(moved) < least or _touched(mistake, name, moved):
                 continue
             off[name], values[name] = moved, (one.clipped_mean + expected[name] * one.unit, tonight)
             if abs(moved) > furthest or left_behind(one, sketch.counts[row], moved) < _LEFT:
                 everywhere.add(name)
-        return cls(off, values, frozenset(everywhere - _NEVER_LEADS))
+        return cls(every, off, values, frozenset(everywhere - _NEVER_LEADS))
 
     @property
     def damage(self) -> tuple[str, float]:
@@ -93,6 +94,10 @@ class Moved:
         """`saturation from 0.21 to 0.35 (+1.2 sd)`."""
         before, tonight = self.values[name]
         return f"{name.replace('_', ' ')} from {before:.3g} to {tonight:.3g} ({self.off[name]:+.1f} sd)"
+
+
+def _touched(mistake: Mistake | None, name: str, moved: float) -> bool:
+    return mistake is not None and name in mistake.touched and mistake.touched[name] in (0, np.sign(moved))
 
 
 def usual_of(

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from darkroom.reasons import Grade, NightCause, Reason
 from darkroom.schemas import CATEGORICAL_PROPERTIES, metric_in_words
 from darkroom.summary import AccuracyEstimate, CauseFound, Counts, Finding
 from expectations.budget import FEWEST
 from expectations.by_class import ByClass, Split
+from expectations.displaced import Displaced
 from expectations.moved import Moved, usual_of
 from expectations.prepared_before import Mistake, mistake_of
 from expectations.reference import DriftReference
@@ -29,8 +32,7 @@ _NEW_P: Final = 1e-2
 _NEW_LIKELY_P: Final = 1e-3
 _MIX_P: Final = 1e-3
 _MIX_SHARE: Final = 0.15  # of the images that are of another class than usual
-_MIX_BESIDE: Final = 0.3  # the same where the images look otherwise, which turns predictions, too
-_STILL_TOLD: Final = 1.2  # the embedding is further off: no mix of classes can be read from it
+_BESIDE: Final = 0.4  # standard deviations inside a class, where images look otherwise: what that does is known so well
 _LEADS: Final = 1.5  # damage over light
 _BROKEN_SHARE: Final = 0.02
 _BROKEN: Final = frozenset(
@@ -59,7 +61,8 @@ class Realised:
 @dataclass(frozen=True)
 class NightSeen:
     """What is known of a night. `drift` is that of all its images (darkroom.schemas.DRIFT); `slices` (name, sketch) are
-    those that were compared; `further` what was found in slices and across nights. `quarantined` counts reasons,
+    those that were compared; `further` what was found in slices and across nights; `displaced` what is known of images
+    that look otherwise. `quarantined` counts reasons,
     `too_many_broken` where they are more than the suite allows; `size` (height, width) is what the model takes.
     """
 
@@ -69,6 +72,7 @@ class NightSeen:
     quarantined: Mapping[str, int]
     size: tuple[int, int]
     estimate: AccuracyEstimate
+    displaced: Displaced | None = None
     slices: Sequence[tuple[str, Sketch]] = ()
     further: Sequence[Finding] = ()
     too_many_broken: bool = False
@@ -82,17 +86,40 @@ def causes_of(night: NightSeen, reference: DriftReference, by_class: ByClass) ->
     split = by_class.split(night.sketch, reference)
     mistake = mistake_of(usual_of(night.sketch, reference, by_class, split.expected, night.size))
     moved = Moved.of(night.sketch, reference, by_class, split, mistake)
+    telling = _Telling.PLAINLY
+    if mistake is not None or moved.everywhere:
+        displaced = _displaced(night.displaced, mistake, moved)
+        telling = _Telling.NOT if displaced is None else _Telling.BESIDE
+        if displaced is not None:
+            split = by_class.split(night.sketch, reference, displaced)
+            moved = Moved.of(night.sketch, reference, by_class, split, mistake)
+    new = _new_class(moved, split, telling)
     found = [
         _preparation(mistake) or _preparation_of_a_slice(night, reference, by_class),
         _broken(night),
-        *_of_properties(night, moved, split),
-        _new_class(moved, split, mistake),
-        _class_mix(reference, by_class, moved, split),
+        *_of_properties(night, moved, in_part=new is None),
+        new,
+        _class_mix(reference, by_class, split, telling),
     ]
     told = [one for one in found if one is not None]
     if not told:
         return (_of_files(night) or _further(night) or _validation(night) or _nothing(night),)
     return tuple(sorted(told, key=lambda one: one.grade is Grade.POSSIBLE))
+
+
+class _Telling(Enum):
+    """Whether the classes of a night can be told: it looks as in training; otherwise, in a known way; in another."""
+
+    PLAINLY = auto()
+    BESIDE = auto()
+    NOT = auto()
+
+
+def _displaced(known: Displaced | None, mistake: Mistake | None, moved: Moved) -> NDArray[np.float64] | None:
+    """Where the embedding of all images went; None where that is not known."""
+    if known is None or (mistake is not None and moved.everywhere):
+        return None
+    return known.by_mistake(mistake.name) if mistake is not None else known.by_light(moved.every)
 
 
 def new_class_among(causes: Sequence[CauseFound]) -> bool:
@@ -137,46 +164,45 @@ def _broken(night: NightSeen) -> CauseFound | None:
     )
 
 
-def _of_properties(night: NightSeen, moved: Moved, split: Split) -> list[CauseFound | None]:
-    """Damage and shift, whichever leads first."""
+def _of_properties(night: NightSeen, moved: Moved, *, in_part: bool) -> list[CauseFound | None]:
+    """Damage and shift, whichever leads first; `in_part`: also what moved in a part of the images, which new classes
+    would explain.
+    """
     sign, damage = moved.damage
     others = moved.others(damaged=damage > 0)
     name = others[0] if others else ""
+    damage_leads = damage > 0 and damage >= _LEADS * abs(moved.off.get(name, 0.0))
     told = moved.others(damaged=False)[: _NAMED + 1]
-    classes = split.p <= _NEW_P  # new classes explain what is moved in a part of the images
-
-    def grade(of: str) -> Grade:
-        return Grade.LIKELY if of in moved.everywhere or not classes else Grade.POSSIBLE
-
-    noise = None
-    if damage and damage >= _LEADS * abs(moved.off.get(name, 0.0)):
+    noise = shift = None
+    if sign in moved.everywhere or (damage_leads and in_part):
         noise = CauseFound(
             cause=NightCause.NOISE,
-            grade=grade(sign),
+            grade=Grade.LIKELY if damage_leads else Grade.POSSIBLE,
             sentence=f"The images are damaged: {_DAMAGED[sign]}{_cost(night)}.",
             evidence=tuple(moved.told(one) for one in told),
             todo="Look at some of them at full size; then at lens, focus, exposure time and compression.",
         )
-    if not name or (noise is not None and name not in moved.everywhere):
-        return [noise]
-    shift = CauseFound(
-        cause=NightCause.SHIFT,
-        grade=grade(name),
-        sentence=f"The images look otherwise than in training: {moved.told(name)}{_cost(night)}.",
-        evidence=(*(moved.told(one) for one in told if one != name), *_slice(night), *_harm(night)),
-        todo="Look for what changed: lamp, exposure, camera, place. Put it back, or label some and train again.",
-    )
+    if name in moved.everywhere or (name and not damage_leads and in_part):
+        shift = CauseFound(
+            cause=NightCause.SHIFT,
+            grade=Grade.LIKELY,
+            sentence=f"The images look otherwise than in training: {moved.told(name)}{_cost(night)}.",
+            evidence=(*(moved.told(one) for one in told if one != name), *_slice(night), *_harm(night)),
+            todo="Look for what changed: lamp, exposure, camera, place. Put it back, or label some and train again.",
+        )
     return [noise, shift]
 
 
-def _new_class(moved: Moved, split: Split, mistake: Mistake | None) -> CauseFound | None:
+def _new_class(moved: Moved, split: Split, telling: _Telling) -> CauseFound | None:
     # Images that look otherwise, all of them, lie beside the classes as well.
-    if not split.p <= _NEW_P or mistake is not None or moved.everywhere:
+    if telling is _Telling.NOT or not split.p <= _NEW_P:
+        return None
+    if telling is _Telling.BESIDE and (split.p > _NEW_LIKELY_P or split.apart < _BESIDE):
         return None
     in_part = [f"in a part of the images {moved.told(name)}" for name in moved.others(damaged=False)[:_NAMED]]
     return CauseFound(
         cause=NightCause.NEW_CLASS,
-        grade=Grade.LIKELY if split.p <= _NEW_LIKELY_P else Grade.POSSIBLE,
+        grade=Grade.LIKELY if split.p <= _NEW_LIKELY_P and telling is _Telling.PLAINLY else Grade.POSSIBLE,
         sentence="Images came that the model has no class for: no mix of its classes looks like this night.",
         evidence=(
             f"the embedding lies {split.apart:.2f} standard deviations beside every mix of known classes, p "
@@ -187,19 +213,18 @@ def _new_class(moved: Moved, split: Split, mistake: Mistake | None) -> CauseFoun
     )
 
 
-def _class_mix(reference: DriftReference, by_class: ByClass, moved: Moved, split: Split) -> CauseFound | None:
-    if not split.mix_p <= _MIX_P:
+def _class_mix(reference: DriftReference, by_class: ByClass, split: Split, telling: _Telling) -> CauseFound | None:
+    if telling is _Telling.NOT or not split.mix_p <= _MIX_P:
         return None
     known = by_class.known
     other = float(np.abs(split.shares - known).sum() / 2)
-    otherwise = bool(moved.everywhere)
-    if other < (_MIX_BESIDE if otherwise else _MIX_SHARE) or split.apart > _STILL_TOLD:
+    if other < _MIX_SHARE:
         return None
     order = np.argsort(-np.abs(split.shares - known))[:_NAMED]
     told = [f"{reference.classes[k]} {split.shares[k]:.0%}, in training {known[k]:.0%}" for k in order]
     return CauseFound(
         cause=NightCause.CLASS_MIX,
-        grade=Grade.POSSIBLE if otherwise or split.p <= _NEW_LIKELY_P else Grade.LIKELY,
+        grade=Grade.LIKELY if telling is _Telling.PLAINLY and split.p > _NEW_P else Grade.POSSIBLE,
         sentence=f"Other classes came than usual: {told[0]}.",
         evidence=(*told[1:], f"as the embedding tells, if nothing else changed; p {split.mix_p:.1g}"),
         todo="Nothing is wrong with the images. If this mix stays, train with it: a model expects what it has seen.",

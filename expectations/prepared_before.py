@@ -37,21 +37,32 @@ class Usual:
 
 @dataclass(frozen=True)
 class Mistake:
-    """What was done; `certain` where it leaves exact values. `touched`: properties that it moves."""
+    """What was done; `certain` where it leaves exact values. `touched`: properties that it moves, and which way: −1, 1,
+    or either, 0.
+    """
 
+    name: str
     what: str
     evidence: str
     todo: str
     certain: bool
-    touched: frozenset[str]
+    touched: Mapping[str, int]
 
 
-_COLOURS: Final = frozenset({"red_share", "green_share", "blue_share", "saturation"})
-_LIGHT: Final = frozenset(
-    {"luminance_mean", "luminance_std", "luminance_p01", "luminance_p99", "clipped_black", "clipped_white", "contrast"}
-)
-_DETAIL: Final = frozenset({"sharpness", "edge_density", "noise", "blockiness", "entropy", "bytes_per_pixel"})
-_SIZE: Final = frozenset({"width", "height", "aspect_ratio"})
+_COLOURS: Final = {"red_share": 0, "green_share": 0, "blue_share": 0, "saturation": 0}
+_LIGHT: Final = {
+    "luminance_mean": 0,
+    "luminance_std": 0,
+    "luminance_p01": 0,
+    "luminance_p99": 0,
+    "clipped_black": 0,
+    "clipped_white": 0,
+    "contrast": 0,
+}
+_DETAIL: Final = {"sharpness": 0, "edge_density": 0, "noise": 0, "blockiness": 0, "entropy": 0, "bytes_per_pixel": 0}
+_SIZE: Final = {"width": 0, "height": 0, "aspect_ratio": 0}
+# Making small averages noise away and sharpens what is left; noise that is there all the same was added.
+_SMALLER: Final = {"noise": -1, "sharpness": 1, "edge_density": -1, "blockiness": 0, "entropy": 0, "bytes_per_pixel": 0}
 
 
 def mistake_of(usual: Usual) -> Mistake | None:
@@ -64,11 +75,12 @@ def _black(usual: Usual) -> Mistake | None:
     if brightest > _BLACK or usual.off("luminance_p99") > -FAR:
         return None
     return Mistake(
+        "black",
         "the images are black, as pixels are that were scaled to 0 … 1 and then saved as bytes",
         f"the brightest pixels are {brightest:.1f} of 255, usually {usual.expected['luminance_p99']:.0f}",
         "Save pixels of 0 … 255, or hand over the files as they were taken.",
         True,
-        _LIGHT | _COLOURS | _DETAIL,
+        {**_LIGHT, **_COLOURS, **_DETAIL},
     )
 
 
@@ -77,6 +89,7 @@ def _colourless(usual: Usual) -> Mistake | None:
     if saturation > _EXACT * before or usual.off("saturation") > -FAR:
         return None
     return Mistake(
+        "colourless",
         "the images came without colour, where training has colour",
         f"saturation {saturation:.3f}, usually {before:.3f}",
         "Hand over the colour images: look for a conversion to grey before the inbox.",
@@ -94,11 +107,12 @@ def _sized(usual: Usual) -> Mistake | None:
         return None
     usually = f"{usual.expected['width']:.0f} × {usual.expected['height']:.0f}"
     return Mistake(
+        "sized",
         f"the images were resized to the model's own size, {width} × {height}, before they came",
         f"width × height {width} × {height}, in training {usually}; how they were resized is not known",
         "Hand over the files as they were taken: darkroom resizes as in training.",
         True,
-        _SIZE | _DETAIL,
+        {**_SIZE, **_SMALLER},
     )
 
 
@@ -107,6 +121,7 @@ def _turned(usual: Usual) -> Mistake | None:
     if not _explained(usual, {name: usual.expected[other] for name, other in swapped.items()}):
         return None
     return Mistake(
+        "turned",
         "the images are turned by a quarter",
         f"width and height are swapped: {usual.tonight['width']:.0f} × {usual.tonight['height']:.0f}, usually "
         f"{usual.expected['width']:.0f} × {usual.expected['height']:.0f}",
@@ -125,6 +140,7 @@ def _swapped(usual: Usual) -> Mistake | None:
     if beside > max(0.5, _EXPLAINED * abs(usual.off("red_share"))):
         return None
     return Mistake(
+        "swapped",
         "red and blue are swapped",
         f"red {usual.tonight['red_share']:.3f} and blue {usual.tonight['blue_share']:.3f}, usually "
         f"{usual.expected['red_share']:.3f} and {usual.expected['blue_share']:.3f}; green and saturation as usual",
@@ -139,12 +155,13 @@ def _inverted(usual: Usual) -> Mistake | None:
     if not _explained(usual, {name: FULL - usual.expected[other] for name, other in opposite.items()}):
         return None
     return Mistake(
+        "negative",
         "the images are negatives: light and dark are swapped",
         f"mean luminance {usual.tonight['luminance_mean']:.0f} of 255, which is 255 less the usual "
         f"{usual.expected['luminance_mean']:.0f}",
         "Look for an inversion (255 − x) where the files are made.",
         False,
-        _LIGHT | _COLOURS | _DETAIL,
+        {**_LIGHT, **_COLOURS, **_DETAIL},
     )
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.progress import Progress
 from expectations.class_mix import ClassMix, confusion_of
-from expectations.estimates import Estimator, LadderOutputs, learn_estimator, read_ladder
+from expectations.estimates import Estimator, LadderOutputs, learn_displaced, learn_estimator, read_ladder
 from expectations.knowledge import Knowledge
 from expectations.remedies import ladder_accuracy
 from expectations.signs import PROPERTIES
 from tasks.corruptions import KINDS, STRENGTHS
 from tasks.inference import load_engine
 from tasks.training import TrainedModel
-from tasks.training.ladder import as_they_are, climb, properties_of, some_of
+from tasks.training.ladder import as_they_are, climb, prepared_wrongly, properties_of, some_of
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,10 @@ def climb_and_learn(
         embedding=every[..., k + 1 : -p],
         properties=every[..., -p:],
         labels=labels,
+        mistakes={
+            name: one[:, k + 1 :]
+            for name, one in prepared_wrongly(forward, model.resized, rows, model.preprocessing).items()
+        },
     )
     return Climbed(
         accuracy=ladder_accuracy(worse[..., :k], labels),
@@ -73,4 +77,5 @@ def _learned(outputs: LadderOutputs, model: TrainedModel, knowledge: Knowledge, 
     reading, ladder = read_ladder(outputs, knowledge.calibration.temperature, training)
     mix = ClassMix(model.classes, confusion_of(held["label"], held["predicted_class"], model.classes))
     validation = float((held["label"] == held["predicted_class"]).mean())
-    return learn_estimator(ladder, reading, mix, validation, len(held), seed=seed)
+    found = learn_estimator(ladder, reading, mix, validation, len(held), seed=seed)
+    return None if found is None else replace(found, displaced=learn_displaced(outputs))

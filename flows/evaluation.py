@@ -179,6 +179,7 @@ def _causes(
         quarantined=facts.quarantined,
         size=facts.size,
         estimate=estimate,
+        displaced=None if knowledge.estimator is None else knowledge.estimator.displaced,
         slices=[(one.name, one.sketch) for one in rows.slices.compared(rows.sketch.rows)],
         further=compared.findings,
         too_many_broken=any(one.column == "share_quarantined" and one.status == "failed" for one in results),

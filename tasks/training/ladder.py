@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,29 @@ def as_they_are(
     return np.concatenate(parts)
 
 
+# What other programs do to the pixels before they hand over the files (expectations.prepared_before).
+MISTAKES: Final[Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] = {
+    "swapped": lambda pixels: pixels[..., ::-1],
+    "turned": lambda pixels: np.rot90(pixels, axes=(1, 2)),
+    "negative": lambda pixels: 255 - pixels,
+    "colourless": lambda pixels: _grey(pixels),
+}
+
+
+def prepared_wrongly(
+    forward: Forward, resized: Rows, rows: Sequence[int], preprocessing: Preprocessing
+) -> Mapping[str, NDArray[np.float32]]:
+    """Outputs (images, …) by MISTAKES; without those that give pixels of another shape."""
+    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in MISTAKES}
+    for start in range(0, len(rows), _BATCH):
+        pixels = _whole(resized[np.asarray(rows[start : start + _BATCH], np.int64)])
+        for name, change in MISTAKES.items():
+            changed = np.ascontiguousarray(change(pixels))
+            if changed.shape == pixels.shape:
+                found[name].append(_seen(changed, forward, preprocessing, None))
+    return {name: np.concatenate(parts) for name, parts in found.items() if parts}
+
+
 def properties_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What is measured on pixels (n, h, w, 3): (n, p), in the order of darkroom.schemas.NUMERIC_PROPERTIES."""
     measured = [measure_pixels(one) for one in pixels]
@@ -89,6 +112,11 @@ def _seen(
 ) -> NDArray[np.float32]:
     outputs = np.asarray(forward(to_tensor(pixels, preprocessing.values)), np.float32)
     return outputs if measure is None else np.concatenate([outputs, np.asarray(measure(pixels), np.float32)], axis=1)
+
+
+def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    luma = pixels @ np.array([0.299, 0.587, 0.114])
+    return np.repeat(_whole(luma)[..., np.newaxis], 3, axis=-1)
 
 
 def _whole(pixels: NDArray[Any]) -> NDArray[np.uint8]:
