@@ -633,6 +633,21 @@ def test_no_text_from_a_file_becomes_markup_in_the_artifact(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_text_from_a_file_becomes_markup_in_what_the_artifact_is_described_as(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import score
+
+    described: list[str] = []
+    monkeypatch.setattr(score, "create_markdown_artifact", lambda *_, description, **__: described.append(description))
+    for name in ("calm", text):
+        page = night(summary=summary(headline=f"60 images scored; the share of {name} moved."))
+        score.report_night.fn(page, page.summary, tmp_path)
+    assert described[0] == "warn: 60 images scored; the share of calm moved."
+    assert_stays_text(*described)
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_text_from_a_file_commands_the_terminal(text: str) -> None:
     calm = in_terminal(lambda console: print_night(console, hostile_night("calm").summary), width=4000)
     hostile = in_terminal(lambda console: print_night(console, hostile_night(text).summary), width=4000)
