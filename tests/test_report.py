@@ -25,7 +25,7 @@ from darkroom.summary import Counts, ExpectationResult, Finding, NightSummary, S
 from tasks.report.artifact import night_artifact
 from tasks.report.charts import histogram_svg, night_chart
 from tasks.report.drift_lines import drift_lines, drift_sentence, effect
-from tasks.report.further import AcrossShown, CauseShown, EstimateShown, LabelledShown, SliceShown
+from tasks.report.further import AcrossShown, CauseShown, EstimateShown, LabelledShown, SliceShown, SlicesShown
 from tasks.report.night_page import Histogram, Mix, NearPhoto, NightPage
 from tasks.report.page import LARGEST_PAGE, page_html, write_page
 from tasks.report.past import PastNight, Series
@@ -166,7 +166,7 @@ def full_night(text: str = "calm", **changes: object) -> NightPage:
         "causes": (CauseShown(text, text, 0.8, (text,), text), CauseShown("class mix", "Second.")),
         "estimate": EstimateShown(text, 0.83, 0.78, 0.88, 0.9, (text,)),
         "labelled": LabelledShown(("gear", text), np.array([[80, 5], [7, 30]]), 0.84, 0.93),
-        "slices": (SliceShown(text, 60, "alarm", text, "−1.20 sd", 0.0003, ((f"{2:064x}", text),)),),
+        "slices": SlicesShown((SliceShown(text, 60, "alarm", text, "−1.20 sd", 0.0003, ((f"{2:064x}", text),)),), text),
         "across": AcrossShown(nights, (1.0, 90.0, 900.0), 730.0, text),
         "budget": text,
         "sealed": {text: text},
@@ -417,6 +417,13 @@ def test_where_room_is_short_training_photos_go_before_tonights() -> None:
     alts = [attributes["alt"] or "" for attributes in outline.all("img")]
     assert sum(alt.startswith("session-1/") for alt in alts) == 24
     assert 0 < sum(alt.startswith("training photo") for alt in alts) < 72
+
+
+def test_how_many_slices_were_compared_stands_with_the_difference_from_training_where_there_are_any() -> None:
+    told = "20 sub-folders and cameras were compared"
+    html = page_html(night(slices=SlicesShown(sentence=told)))
+    assert html.index('id="drift"') < html.index(told) < html.index('id="suspect"')
+    assert "sub-folder" not in page_html(night())
 
 
 def test_a_page_with_every_property_over_thirty_nights_is_small() -> None:
