@@ -216,7 +216,7 @@ def adopt(
     consent: Annotated[
         list[str] | None, typer.Option(help="Code in the model that may run while it is opened, such as Lambda:scale.")
     ] = None,
-    ladder_images: Annotated[int, typer.Option(help="Photos that go through the corruption ladder. 0: none.")] = 100,
+    ladder_images: Annotated[int, typer.Option(help="Photos that go through the corruption ladder. 0: none.")] = 200,
     sensitivity_images: Annotated[int, typer.Option(help="Photos that are prepared in every wrong way. 0: none.")] = 50,
     thumbnails: Annotated[bool, typer.Option(help="Small pictures of the photos in the bundle, for `explain`.")] = True,
     seed: Annotated[int, typer.Option(help="Of the samples that are drawn.")] = 0,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+# On the corruption ladder, of a training and of an adopted model: what the estimate of accuracy was measured with.
+LADDER_IMAGES: Final = 200
 
 
 class _Form(BaseModel):
@@ -168,7 +171,7 @@ class ExaminationOptions(_Form):
     """What is measured of a training beside its accuracy; the card shows it."""
 
     ladder_images: int = Field(
-        default=200, ge=0, description="Held-out images that go through the corruption ladder. 0: none."
+        default=LADDER_IMAGES, ge=0, description="Held-out images that go through the corruption ladder. 0: none."
     )
     sensitivity_images: int = Field(
         default=50, ge=0, description="Held-out images that are prepared wrongly in every known way. 0: none."

@@ -7,10 +7,11 @@ Memory is that of a bounded number of sketches, the largest slices'; the rest is
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +29,8 @@ from expectations.sketch import Sketch
 # Sketches kept while a night is added up, and slices compared in the end.
 KEPT: Final = 64
 COMPARED: Final = 20
+# Slices that are told apart by name when those left out are counted; what is beyond is "or more".
+COUNTED: Final = 1000
 # A slice with more of the night is the night.
 _NEARLY_ALL: Final = 0.9
 _IMAGES: Final = 6
@@ -51,10 +54,17 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slices:
-    """The largest slices of some rows; `left_out` more were too small to keep."""
+    """The largest slices of some rows. `marks` stand for the names of all slices, at most COUNTED: a slice that was too
+    small to keep in several shards is one.
+    """
 
     found: tuple[Slice, ...] = ()
-    left_out: int = 0
+    marks: frozenset[str] = frozenset()
+
+    @property
+    def left_out(self) -> int:
+        """How many more were too small to keep; at least so many where there are COUNTED marks."""
+        return len(self.marks) - len(self.found)
 
     @classmethod
     def of(cls, rows: pd.DataFrame, reference: DriftReference) -> Slices:
@@ -68,7 +78,7 @@ class Slices:
                 some = rows[(column == name).to_numpy()]
                 few = sorted(zip(some["content_id"], some["path"], strict=True))[:_IMAGES]
                 found.append(Slice(str(name), reference.sketch(some.reset_index(drop=True)), tuple(few)))
-        return cls(tuple(found), len(sizes) - len(kept))
+        return cls(tuple(found), _marks(str(name) for name in sizes.index))
 
     def merge(self, other: Slices) -> Slices:
         """Of the rows of both."""
@@ -77,7 +87,7 @@ class Slices:
             both[one.name] = both[one.name].merge(one) if one.name in both else one
         kept = _largest([(one.name, one.sketch.rows) for one in both.values()])
         found = tuple(both[name] for name in sorted(kept))
-        return Slices(found, self.left_out + other.left_out + len(both) - len(kept))
+        return Slices(found, _fewest(self.marks | other.marks))
 
     def compared(self, images: int) -> list[Slice]:
         """Those that are large enough to be compared and are not the whole night of so many images; largest first."""
@@ -91,7 +101,7 @@ class Slices:
             "names": [one.name for one in self.found],
             "images": [one.images for one in self.found],
             "rows": [one.sketch.rows for one in self.found],
-            "left_out": self.left_out,
+            "marks": sorted(self.marks),
         }
         arrays: dict[str, Any] = {
             name: np.stack([vars(one.sketch)[name] for one in self.found]) for name in _ARRAYS if self.found
@@ -113,7 +123,7 @@ class Slices:
             )
             for place, name in enumerate(told["names"])
         ]
-        return cls(tuple(found), told["left_out"])
+        return cls(tuple(found), frozenset(told["marks"]))
 
 
 NO_SLICES: Final = Slices()
@@ -122,7 +132,8 @@ NO_SLICES: Final = Slices()
 @dataclass(frozen=True)
 class SliceDrift:
     """`rows` of darkroom.schemas.DRIFT: of each compared slice what moved, or else its most extreme metric. `worst` is
-    the slice that the findings name first, with (content id, path) of some of its images.
+    the slice that the findings name first, with (content id, path) of some of its images. `left_out`: how many are too
+    small, or too many, to be compared; `or_more`: so many at least.
     """
 
     rows: pd.DataFrame
@@ -131,6 +142,7 @@ class SliceDrift:
     images: tuple[tuple[str, str], ...] = ()
     compared: int = 0
     left_out: int = 0
+    or_more: bool = False
 
 
 def names_of(rows: pd.DataFrame) -> dict[str, pd.Series]:
@@ -164,9 +176,15 @@ def slice_drift(
     warning at most.
     """
     compared = slices.compared(images)
-    left_out = len(slices.found) - len(compared) + slices.left_out
+    whole = sum(one.sketch.rows >= _NEARLY_ALL * images for one in slices.found)
+    counted = SliceDrift(
+        pd.DataFrame(columns=DRIFT.names),
+        compared=len(compared),
+        left_out=len(slices.found) - whole - len(compared) + slices.left_out,
+        or_more=len(slices.marks) == COUNTED,
+    )
     if not compared:
-        return SliceDrift(pd.DataFrame(columns=DRIFT.names), left_out=left_out)
+        return counted
     sketches = [one.sketch for one in compared]
     counts, clipped, present = (
         np.stack([vars(one)[name] for one in sketches]) for name in ("counts", "clipped", "present")
@@ -207,10 +225,10 @@ def slice_drift(
             gravest.append((not alarms[k, most], float(corrected[k, most]), -float(judged.effect[k, most]), k, most))
     frame = pd.DataFrame(rows, columns=DRIFT.names).astype({"n": "int64", "n_reference": "int64"})
     if not gravest:
-        return SliceDrift(frame, compared=len(compared), left_out=left_out)
+        return replace(counted, rows=frame)
     found = tuple(_finding(reference, compared[k], m, frame, alarm=not quiet) for quiet, _, _, k, m in sorted(gravest))
     worst = compared[sorted(gravest)[0][3]]
-    return SliceDrift(frame, found, worst.name, worst.images, len(compared), left_out)
+    return replace(counted, rows=frame, findings=found, worst=worst.name, images=worst.images)
 
 
 def _key(reference: DriftReference, m: int) -> tuple[str, str]:
@@ -234,6 +252,15 @@ def _finding(reference: DriftReference, one: Slice, m: int, frame: pd.DataFrame,
         what=f"In the {kind} {name} ({one.sketch.rows:,} images), {what} differs from training{direction}{more}.",
         evidence=f"effect {row['effect']:.2f}, corrected p {row['p_corrected']:.2g}; some of its images: {shown}",
     )
+
+
+def _marks(names: Iterable[str]) -> frozenset[str]:
+    return _fewest({hashlib.sha256(name.encode()).hexdigest()[:16] for name in names})
+
+
+def _fewest(marks: Collection[str]) -> frozenset[str]:
+    """The first COUNTED: whichever shards come first, the same ones stay."""
+    return frozenset(sorted(marks)[:COUNTED])
 
 
 def _largest(sizes: Sequence[tuple[str, int]]) -> set[str]:

@@ -19,6 +19,7 @@ from darkroom.asking import ask
 from darkroom.errors import WrongUse
 from darkroom.names import some_of_many
 from darkroom.progress import tell
+from darkroom.settings import LADDER_IMAGES
 from darkroom.storage import LocalStorage
 from expectations.knowledge import Knowledge
 from flows.adopted import Adopted, adopted_as
@@ -48,11 +49,13 @@ from tasks.inference import Engine
 from tasks.preprocessing import Preprocessing
 from tasks.presets import preset
 from tasks.report.card import CardFacts, bundle_card, bundle_card_html
+from tasks.report.untrusted import visible
 from tasks.training import TrainedModel, scan
 
 # Photos that decide about the preparation: more of them say little more.
 MOST_PHOTOS = 800
 _WORK = ".work"
+_LONGEST = 1000  # characters of a sentence that names folders
 
 GroupBy = Literal["image", "sub-folder"]
 
@@ -68,7 +71,7 @@ def adopt(
     image_size: int = 0,
     group_by: GroupBy = "image",
     consent: list[str] = [],  # noqa: B006  # a form of lists needs one; it is never changed
-    ladder_images: int = 100,
+    ladder_images: int = LADDER_IMAGES,
     sensitivity_images: int = 50,
     thumbnails: bool = True,
     seed: int = 0,
@@ -149,7 +152,10 @@ def name_the_outputs(
         classes = read_labels(file, theirs.classes)
         dataset = scan(data, group_by, no_class=lambda folder: class_of_folder(folder, classes) is None)
         how = f"The names of the outputs are those of {file.name}: {some_of_many(classes)}."
-        return Named(match_folders(dataset, classes), classes, how)
+        matched = match_folders(dataset, classes)
+        for sentence in matched.sentences():
+            get_run_logger().warning(visible(sentence, _LONGEST))
+        return Named(matched, classes, how)
     dataset = scan(data, group_by)
     if theirs.classes != len(dataset.classes):
         raise WrongUse(

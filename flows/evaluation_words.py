@@ -49,6 +49,28 @@ class NightRecord(_Frozen):
         return f"{line}{chosen}; estimated {told.value:.1%} ({told.low:.1%} to {told.high:.1%}): {word}"
 
 
+class Elsewhere(_Frozen):
+    """Labelled images that this bundle's accuracy is not of."""
+
+    images: int = Field(default=0, description="That other bundles alone have scored.")
+    bundles: dict[str, int] = Field(default={}, description="How many of them each bundle has scored.")
+    unscored: int = Field(default=0, description="That no bundle has scored.")
+    other_classes: int = Field(default=0, description="Scored, but with a label that is no class of this bundle.")
+
+    def sentences(self) -> list[str]:
+        """For a person; nothing where nothing is left out."""
+        told = ", ".join(f"{n:,} by {bundle}" for bundle, n in self.bundles.items())
+        return [
+            f"Not counted: {n:,} labelled image{'' if n == 1 else 's'}, {why}."
+            for n, why in (
+                (self.images, f"scored only by other bundles ({told})"),
+                (self.unscored, "scored by no bundle"),
+                (self.other_classes, "whose label is no class of this bundle"),
+            )
+            if n
+        ]
+
+
 class Evaluation(_Frozen):
     """Everything that labels say of a bundle so far, and what became of those that were brought now."""
 
@@ -56,10 +78,12 @@ class Evaluation(_Frozen):
     classes: tuple[str, ...]
     given: int
     empty: int
+    findings: tuple[str, ...] = Field(default=(), description="How the file was read.")
     recorded: int
     unknown: tuple[str, ...]
     ambiguous: tuple[str, ...]
     labelled: int
+    elsewhere: Elsewhere = Elsewhere()
     nights: tuple[NightRecord, ...]
     confusion: tuple[tuple[int, ...], ...] = Field(description="Rows: the label; columns: the predicted class.")
     calibration_error: float | None
@@ -78,13 +102,14 @@ class Evaluation(_Frozen):
 
     def as_text(self) -> str:
         """For a person."""
-        lines = []
+        lines: list[str] = []
         if self.given or self.empty:
             lines.append(
                 f"{self.given:,} labels read, {self.recorded:,} of them new and recorded"
                 + (f"; {self.empty:,} rows without a label" if self.empty else "")
                 + "."
             )
+        lines += self.findings
         for told, paths in (
             ("No scored image is known for", self.unknown),
             ("Several images have had the path; name the night or the content id for", self.ambiguous),
@@ -92,6 +117,7 @@ class Evaluation(_Frozen):
             if paths:
                 more = f", … ({len(paths):,})" if len(paths) > _SHOWN else ""
                 lines.append(f"{told}: {', '.join(paths[:_SHOWN])}{more}")
+        lines += self.elsewhere.sentences()
         if not self.labelled:
             return "\n".join([*lines, f"No scored image of {self.bundle_id} has a label."])
         lines += [one.as_text() for one in self.nights]

@@ -32,9 +32,11 @@ _PATIENCE_SECONDS: Final = 20.0
 
 @contextmanager
 def one_at_a_time(results: Path) -> Iterator[None]:
-    """Of evaluations at the same time, the last to write the pages has read the newest labels.
+    """Of evaluations at the same time, the last to write the pages has read the newest labels, and the same labels are
+    recorded once.
 
-    A lock that cannot be had costs only that: results that may not be written to can be evaluated all the same.
+    A lock that cannot be had costs only that, and what counts is the same: results that may not be written to can be
+    evaluated all the same.
     """
     try:
         lock = storage_at(results).try_lock(_LOCK, _PATIENCE_SECONDS)

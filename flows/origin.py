@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from darkroom.names import some_of_many
 from expectations.measures import Measures
 from expectations.sensitivity import Sensitivity
 from flows.examination import Ladder
@@ -88,20 +87,13 @@ class Origin:
 
     def sentences(self) -> tuple[str, ...]:
         """How it came to be this bundle."""
-        theirs, matched = self.model, self.named.matched
+        theirs = self.model
         kept = "as a Keras 3 model" if theirs.saved.suffix == ".keras" else "as the frozen graph that it is"
-        said = [
+        return (
             f"{theirs.path.name}: {theirs.kind}, kept {kept}; its probabilities differ from the original's by at most "
             f"{theirs.difference:.1e}.",
             self.named.how,
-        ]
-        if matched.aside:
-            folders = some_of_many([f"{name} ({count:,})" for name, count in matched.aside.items()])
-            said.append(f"No output of the model is one of these folders, which were left aside: {folders}.")
-        if matched.without:
-            said.append(f"No photo shows {some_of_many(matched.without)}: of these classes nothing is known.")
-        return (
-            *said,
+            *self.named.matched.sentences(),
             f"Sealed is: {in_words(self.preparation.chosen)}. {self.preparation.how}",
             *self.preparation.inferred.sentences(),
         )

@@ -35,6 +35,7 @@ from tasks.report.artifact import night_artifact
 from tasks.report.index_page import write_index
 from tasks.report.night_page import NightPage
 from tasks.report.page import write_page
+from tasks.report.untrusted import in_markdown, visible
 from tasks.runs import abandon, begin_run
 from tasks.staging import Run, Staging, stage_part
 from tasks.workers import Job
@@ -183,7 +184,7 @@ def evaluate_night(
         earlier=nights_before(storage, attempt.bundle, one_inbox, attempt.night),
         budget=Budget(run.false_alarm_nights),
     )
-    get_run_logger().info("%s: %s", evaluated.judgement.verdict, evaluated.judgement.headline)
+    get_run_logger().info("%s: %s", evaluated.judgement.verdict, visible(evaluated.judgement.headline))
     if evaluated.compared.budget_sentence:
         get_run_logger().info(evaluated.compared.budget_sentence)
     return evaluated
@@ -262,9 +263,8 @@ def report_night(page: NightPage, summary: NightSummary, results: Path) -> Night
         write_index(results)
     except StorageError as error:  # what was scored is committed, and the next run writes the page anew
         get_run_logger().warning("The page over all nights could not be written: %s", error)
-    create_markdown_artifact(
-        night_artifact(page), key=f"night-{summary.night}", description=f"{summary.verdict}: {summary.headline}"
-    )
+    told = f"{summary.verdict}: {in_markdown(summary.headline)}"
+    create_markdown_artifact(night_artifact(page), key=f"night-{summary.night}", description=told)
     return summary
 
 

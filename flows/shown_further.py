@@ -5,7 +5,9 @@ from __future__ import annotations
 from darkroom.schemas import metric_in_words
 from darkroom.summary import AccuracyEstimate
 from expectations.alarms import Compared
-from tasks.report.further import AcrossShown, EstimateShown, SliceShown
+from expectations.budget import FEWEST
+from expectations.slices import COMPARED, SliceDrift
+from tasks.report.further import AcrossShown, EstimateShown, SliceShown, SlicesShown
 
 _MOST_HARM = 5
 _MOVED = ("alarm", "warn")
@@ -31,13 +33,13 @@ def _costs(estimate: AccuracyEstimate) -> bool:
     return value is None or validation is None or value < validation
 
 
-def slices_shown(compared: Compared) -> tuple[SliceShown, ...]:
+def slices_shown(compared: Compared) -> SlicesShown:
     """The slices that differ, each by the metric that differs most; the worst first, with some of its images."""
     drift = compared.slices
     moved = drift.rows[drift.rows["verdict"].isin(_MOVED)]
     gravest = moved.sort_values(["verdict", "p_corrected"]).drop_duplicates("slice")
     rows = sorted(gravest.to_dict("records"), key=lambda row: row["slice"] != drift.worst)
-    return tuple(
+    shown = tuple(
         SliceShown(
             name=str(row["slice"]).replace("=", " ", 1),
             images=int(row["n"]),
@@ -49,6 +51,23 @@ def slices_shown(compared: Compared) -> tuple[SliceShown, ...]:
         )
         for row in rows
     )
+    return SlicesShown(shown, slices_sentence(drift))
+
+
+def slices_sentence(drift: SliceDrift) -> str:
+    """How many sub-folders and cameras were compared by themselves, and how many not; empty where there is none."""
+    compared, more = drift.compared, drift.left_out
+    others = f"{more:,}{' or more' if drift.or_more else ''}"
+    if not compared and not more:
+        return ""
+    if not compared:
+        has = "sub-folder or camera has" if more == 1 else "sub-folders and cameras each have"
+        return f"{others} {has} fewer than {FEWEST} images: too few to be compared by themselves."
+    were = "1 sub-folder or camera was" if compared == 1 else f"{compared:,} sub-folders and cameras were"
+    told = f"{were} compared with training by {'itself' if compared == 1 else 'themselves'}"
+    has, is_not = ("has", "is not") if more == 1 else ("have", "are not")
+    left = f"; {others} more {has} fewer than {FEWEST} images, or {is_not} among the {COMPARED} largest"
+    return f"{told}{left if more else ''}."
 
 
 def across_shown(compared: Compared) -> AcrossShown | None:

@@ -37,6 +37,16 @@ class Matched:
     aside: Mapping[str, int]
     without: tuple[str, ...]
 
+    def sentences(self) -> tuple[str, ...]:
+        """What of the photos and what of the model is not used; nothing where all of it is."""
+        said = []
+        if self.aside:
+            folders = some_of_many([f"{name} ({count:,})" for name, count in self.aside.items()])
+            said.append(f"No output of the model is one of these folders, which were left aside: {folders}.")
+        if self.without:
+            said.append(f"No photo shows {some_of_many(self.without)}: of these classes nothing is known.")
+        return tuple(said)
+
 
 def match_folders(dataset: Dataset, classes: Sequence[str]) -> Matched:
     """Folders to the model's classes by name; case, spaces, dashes and underscores do not count.
@@ -65,7 +75,8 @@ def match_folders(dataset: Dataset, classes: Sequence[str]) -> Matched:
     present = tuple(name for name in classes if name in set(named.values()))
     aside = Counter(file.label for file in dataset.files if file.label not in named)
     without = tuple(name for name in classes if name not in present)
-    return Matched(Dataset(dataset.folder, files, present, dataset.group_by), dict(aside), without)
+    left = {**aside, **dataset.no_class}
+    return Matched(Dataset(dataset.folder, files, present, dataset.group_by), left, without)
 
 
 def class_of_folder(folder: str, classes: Sequence[str]) -> str | None:

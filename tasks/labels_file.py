@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -21,6 +22,7 @@ _LABELS: Final = ("label", "true_label", "true_class", "class", "truth", "ground
 _DATES: Final = ("labelled_at", "labeled_at", "date", "time", "timestamp")
 _NIGHTS: Final = ("night",)
 _SOURCES: Final = ("source", "by", "labelled_by", "labeler", "annotator")
+_DIGEST: Final = re.compile(r"(?:sha-?256:)?([0-9a-f]+)", re.IGNORECASE)
 _SHOWN: Final = 5
 _MOST_ROWS: Final = 10**9
 
@@ -74,7 +76,7 @@ def read_labels(file: Path, classes: Sequence[str], received: datetime) -> State
     chosen = {key: [column[row] for row in kept] for key, column in cells.items()}
     rows = pd.DataFrame(
         {
-            "content_id": [_text(value) for value in chosen["content_id"]],
+            "content_id": [_content(value) for value in chosen["content_id"]],
             "path": [_text(value) for value in chosen["path"]],
             "night": [_date(value, file) for value in chosen["night"]],
             "label": labels,
@@ -110,6 +112,13 @@ def _missing(value: object) -> bool:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value).strip()
+
+
+def _content(value: object) -> str | None:
+    """A content id as the results have it, whichever way a digest is written elsewhere."""
+    text = _text(value)
+    found = None if text is None else _DIGEST.fullmatch(text)
+    return text if found is None else found[1].lower()
 
 
 def _class_of(label: str, classes: Sequence[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Sequence
@@ -9,20 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import darkroom
 from darkroom import asking
+from darkroom.cli import app
 from darkroom.errors import DataFolderError, WrongUse
+from darkroom.settings import ExaminationOptions
 from expectations import preparation
 from flows.adopt import Adopted, adopt
 from tasks.adopting import match_folders
 from tasks.bundle import open_bundle
 from tasks.preprocessing import Preprocessing, prepare
 from tasks.presets import preset
-from tasks.training.dataset import Dataset, LabelledFile
+from tasks.training.dataset import Dataset, LabelledFile, scan
 from tests import tiny
 
+DOCS = Path(__file__).parent.parent / "docs"
 COLOURS = {"brick": (190, 90, 60), "grass": (90, 170, 70), "sky": (90, 120, 200)}
 SIZE = (40, 32)
 
@@ -152,7 +157,12 @@ def test_nothing_is_left_of_the_work(adopted: Adopted) -> None:
 
 
 def test_a_stated_preparation_is_sealed_and_a_list_of_labels_is_followed(
-    theirs: Path, photos: Path, pinned: Preprocessing, tmp_path: Path, prefect_api: str
+    theirs: Path,
+    photos: Path,
+    pinned: Preprocessing,
+    tmp_path: Path,
+    prefect_api: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     import keras
 
@@ -161,17 +171,23 @@ def test_a_stated_preparation_is_sealed_and_a_list_of_labels_is_followed(
     pinned.save(tmp_path / "preprocessing.json")
     data = tmp_path / "photos"
     shutil.copytree(photos, data)
-    (data / "to sort").mkdir()  # a folder that is no class, with too little in it to be one
-    found = adopt(
-        model=theirs,
-        data=data,
-        models=tmp_path / "models",
-        labels=labels,
-        preprocessing=str(tmp_path / "preprocessing.json"),
-        ladder_images=0,
-        sensitivity_images=0,
-    )
+    # A folder that is no class, with too little in it to be one.
+    (data / "to sort").mkdir()
+    shutil.copy(photos / "sky" / "00.jpg", data / "to sort" / "00.jpg")
+    with caplog.at_level("WARNING"):
+        found = adopt(
+            model=theirs,
+            data=data,
+            models=tmp_path / "models",
+            labels=labels,
+            preprocessing=str(tmp_path / "preprocessing.json"),
+            ladder_images=0,
+            sensitivity_images=0,
+        )
     sealed = open_bundle(Path(found.path))
+    aside = "which were left aside: to sort (1)."
+    for told in (found.as_text(), caplog.text, sealed.read_bytes("card.html").decode()):
+        assert aside in told
     assert sealed.preprocessing == pinned
     assert sealed.classes == ("Sky", "Brick", "Grass")
     file = photos / "brick" / "07.jpg"
@@ -233,6 +249,28 @@ def test_folders_are_matched_to_classes_by_name(
     found = match_folders(Dataset(Path("photos"), files, tuple(folders), "image"), classes)
     assert (found.dataset.classes, found.aside, found.without) == (present, aside, without)
     assert {file.label for file in found.dataset.files} == set(present)
+
+
+def test_a_folder_of_few_images_that_is_no_class_is_left_aside_by_name(tmp_path: Path) -> None:
+    for name, images in (("gear", 10), ("nut", 10), ("to sort", 3), ("empty", 0), ("sky", 12)):
+        (tmp_path / name).mkdir()
+        for number in range(images):
+            (tmp_path / name / f"{number}.jpg").touch()
+    found = match_folders(scan(tmp_path, no_class=lambda name: name not in ("gear", "nut")), ("gear", "nut"))
+    assert found.aside == {"sky": 12, "to sort": 3, "empty": 0}
+    (sentence,) = found.sentences()
+    assert sentence.endswith("which were left aside: sky (12), empty (0), to sort (3).")
+
+
+def test_adopting_takes_as_many_images_to_the_ladder_as_training() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    stated = {
+        name: next(one.default for one in commands[name].params if one.name == "ladder_images")
+        for name in ("train", "adopt")
+    }
+    flow = inspect.signature(adopt.fn).parameters["ladder_images"].default
+    assert {*stated.values(), flow} == {ExaminationOptions().ladder_images}
+    assert f"up to {flow} held-out images (`--ladder-images`)" in (DOCS / "accuracy.md").read_text(encoding="utf-8")
 
 
 def test_two_folders_of_one_class_are_refused() -> None:

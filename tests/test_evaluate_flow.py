@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -13,10 +15,12 @@ import darkroom
 from darkroom import demo_world
 from darkroom.errors import WrongUse
 from darkroom.labels import record_labels, recorded_labels
-from darkroom.results import now
+from darkroom.results import commit_key, commits, now
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
+from darkroom.storage import storage_at
 from flows.suspects import suspects
 from tasks.bundle import Bundle
+from tasks.labels_file import read_labels
 from tasks.report.view import share
 from tests.shown import Outline
 
@@ -144,6 +148,79 @@ def test_a_page_that_is_lost_or_has_no_place_is_told_and_left_alone(
         assert why in caplog.text
         assert (page.read_bytes() if page.exists() else None) == content
     assert "labels: " in index_of(copy)
+
+
+@pytest.fixture
+def scored(results: Path, tmp_path: Path) -> Path:
+    """The results of the night, to be changed."""
+    shutil.copytree(results, tmp_path / "results")
+    for record in (tmp_path / "results").glob("labels/*.parquet"):
+        record.unlink()
+    return tmp_path / "results"
+
+
+def labels_of(results: Path, file: Path, images: int, *, separator: str = ",") -> Path:
+    """A file with the labels of some images."""
+    known = darkroom.read(results, columns=["content_id", "path"])[:images]
+    lines = [f"{row['path']}{separator}{row['path'].split('/')[0]}" for row in known.to_dict("records")]
+    file.write_text("\n".join([f"path{separator}label", *lines, ""]))
+    return file
+
+
+def test_how_a_file_of_labels_was_read_is_told(
+    bundle: Bundle, scored: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import evaluate
+
+    artifacts: list[str] = []
+    monkeypatch.setattr(evaluate, "create_markdown_artifact", lambda text, **_: artifacts.append(text))
+    with caplog.at_level("INFO"):
+        told = darkroom.evaluate(bundle.path, scored, labels_of(scored, tmp_path / "some.csv", 8, separator=";"))
+    finding = "Columns are separated by ';'."
+    assert told.findings == (finding,)
+    assert finding in told.as_text()
+    assert finding in caplog.text
+    assert finding.replace("'", "&#39;") in artifacts[0]
+
+
+def test_what_another_evaluation_has_recorded_meanwhile_is_not_recorded_again(
+    bundle: Bundle, scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import evaluate
+
+    file = labels_of(scored, tmp_path / "some.csv", 8)
+    turn = evaluate.one_at_a_time
+
+    @contextmanager
+    def after_another(results: Path) -> Iterator[None]:
+        with turn(results):
+            record_labels(results, evaluate.find_images(stated, evaluate.read(results, "files")).rows)
+            yield
+
+    stated = read_labels(file, bundle.classes, now()).rows
+    monkeypatch.setattr(evaluate, "one_at_a_time", after_another)
+    told = darkroom.evaluate(bundle.path, scored, file)
+    assert (told.given, told.recorded, told.labelled) == (8, 0, 8)
+    assert len(recorded_labels(scored)) == 8
+
+
+def test_labels_of_images_that_only_another_bundle_has_scored_are_told(
+    bundle: Bundle, scored: Path, tmp_path: Path
+) -> None:
+    labels_of(scored, tmp_path / "some.csv", 8)
+    with (tmp_path / "some.csv").open("a") as more:
+        more.write(f"never-came.jpg,{bundle.classes[0]}\n")
+    darkroom.evaluate(bundle.path, scored, tmp_path / "some.csv")
+    older = "parts-7-0123456789ab"
+    storage = storage_at(scored)
+    for commit in commits(storage, bundle.id):
+        theirs = commit.model_copy(update={"bundle": older}).model_dump_json().encode()
+        storage.write_new(commit_key(older, commit.number), theirs)
+    shutil.rmtree(scored / "commits" / bundle.id)
+    told = darkroom.evaluate(bundle.path, scored)
+    assert told.labelled == 0
+    assert (told.elsewhere.images, told.elsewhere.bundles, told.elsewhere.unscored) == (8, {older: 8}, 0)
+    assert f"Not counted: 8 labelled images, scored only by other bundles (8 by {older})." in told.as_text()
 
 
 def test_labels_that_were_there_before_the_night_are_on_its_page_from_the_start(

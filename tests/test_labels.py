@@ -15,8 +15,8 @@ from darkroom.errors import WrongUse
 from darkroom.labels import newest, record_labels, recorded_labels
 from darkroom.summary import AccuracyEstimate
 from expectations.labelling import DOUBTFUL, choice_name, realised, reliability, wilson, worth_labelling
-from flows.evaluate import find_images, not_there
-from flows.evaluation_words import NightRecord
+from flows.evaluation_words import Elsewhere, NightRecord
+from flows.joining import find_images, not_there
 from tasks.labels_file import read_labels
 
 CLASSES = ("gear", "washer", "10 mm bolt")
@@ -48,6 +48,27 @@ def test_parquet_with_content_ids_is_read_like_csv(tmp_path: Path) -> None:
     stated = read_labels(tmp_path / "labels.parquet", CLASSES, NOW)
     assert stated.rows["content_id"].tolist() == ["ab"]
     assert stated.empty == 1
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["AB" * 32, "sha256:" + "ab" * 32, "SHA256:" + "AB" * 32, "sha-256:" + "ab" * 32, f" {'ab' * 32} "],
+    ids=["upper case", "prefix", "both in upper case", "prefix with a dash", "spaces"],
+)
+def test_a_content_id_is_found_whichever_way_the_digest_is_written(tmp_path: Path, written: str) -> None:
+    stated = read_labels(labels_file(tmp_path, f"content_id,label\n{written},gear\n"), CLASSES, NOW)
+    joined = find_images(stated.rows, seen(("a.jpg", "ab" * 32, "2026-03-01")))
+    assert (joined.rows["content_id"].tolist(), joined.unknown) == (["ab" * 32], ())
+
+
+def test_labels_that_are_not_counted_are_told_with_the_bundles_that_have_their_images() -> None:
+    assert Elsewhere().sentences() == []
+    told = Elsewhere(images=5, bundles={"parts-1": 4, "parts-2": 3}, unscored=1, other_classes=2).sentences()
+    assert told == [
+        "Not counted: 5 labelled images, scored only by other bundles (4 by parts-1, 3 by parts-2).",
+        "Not counted: 1 labelled image, scored by no bundle.",
+        "Not counted: 2 labelled images, whose label is no class of this bundle.",
+    ]
 
 
 def test_an_unknown_class_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
@@ -110,6 +131,8 @@ FILES = seen(
         ("cam-1/a.jpg", date(2026, 3, 1), "A1"),
         ("cam-1/a.jpg", None, None),
         ("cam-3/b.jpg", None, None),
+        ("cam-3/a.jpg", None, None),
+        ("cam-2/", None, None),
         ("nowhere.jpg", None, None),
     ],
     ids=[
@@ -121,6 +144,8 @@ FILES = seen(
         "first of two nights",
         "ambiguous",
         "other folder",
+        "other folder and several contents",
+        "a folder",
         "unknown",
     ],
 )
@@ -144,6 +169,16 @@ def test_the_record_only_grows_and_the_newest_label_counts(tmp_path: Path) -> No
     assert len(record) == 4
     counted = newest(record).set_index("content_id")["label"]
     assert counted.to_dict() == {"A": "washer", "B": "gear"}
+
+
+def test_labels_that_were_recorded_twice_count_as_once() -> None:
+    chosen = stated(content_id=["A", "B"], stratum=["one-of-9/surer"] * 2)
+    once = chosen.assign(stratum_rows=pd.array([9, 9], dtype="Int64"), received_at=NOW)
+    corrected = stated(content_id=["A"], label=["washer"]).assign(received_at=NOW)
+    for record in (pd.concat([once, corrected]), once):
+        counted = newest(record).sort_values("content_id").reset_index(drop=True)
+        twice = newest(pd.concat([once, record])).sort_values("content_id").reset_index(drop=True)
+        pd.testing.assert_frame_equal(twice, counted)
 
 
 def test_a_correction_keeps_how_its_image_was_chosen() -> None:

@@ -155,6 +155,16 @@ def test_the_index_shows_every_night_with_a_link_to_its_page(forty: Path) -> Non
     assert "noise: differed" not in outline.text
 
 
+def test_the_largest_shift_is_of_a_mean_and_a_spread_is_told_as_one(results: Path) -> None:
+    wider = {"metric": "entropy", "statistic_name": "spread", "effect": 7.0, "verdict": "alarm"}
+    commit_night(results, FIRST, drift=[{"effect": 0.4}, {"metric": "noise", "effect": -0.9, "verdict": "warn"}, wider])
+    commit_night(results, FIRST + timedelta(days=1), drift=[{"effect": 0.2}])
+    html = index_html(results)
+    assert "0.2 (0.2 to 0.9)" in Outline(html).text
+    assert "alarm, effect spread by 700%" in html
+    assert "warn, effect −0.9" in html
+
+
 def test_the_index_names_the_last_night_first(forty: Path) -> None:
     text = Outline(index_html(forty)).text
     assert text.index("the last one: 2026-03-10") < text.index("40 nights")

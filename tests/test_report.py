@@ -25,7 +25,7 @@ from darkroom.summary import CauseFound, Counts, ExpectationResult, Finding, Nig
 from tasks.report.artifact import night_artifact
 from tasks.report.charts import histogram_svg, night_chart
 from tasks.report.drift_lines import drift_lines, drift_sentence, effect
-from tasks.report.further import AcrossShown, EstimateShown, LabelledShown, SliceShown
+from tasks.report.further import AcrossShown, EstimateShown, LabelledShown, SliceShown, SlicesShown
 from tasks.report.night_page import Histogram, Mix, NearPhoto, NightPage
 from tasks.report.page import LARGEST_PAGE, page_html, write_page
 from tasks.report.past import PastNight, Series
@@ -173,7 +173,7 @@ def full_night(text: str = "calm", **changes: object) -> NightPage:
         "thumbnails": {TRAINING_PHOTO: jpeg(9), **{f"{number:064x}": jpeg(number) for number in (1, 2)}},
         "estimate": EstimateShown(text, 0.83, 0.78, 0.88, 0.9, (text,)),
         "labelled": LabelledShown(("gear", text), np.array([[80, 5], [7, 30]]), 0.84, 0.93),
-        "slices": (SliceShown(text, 60, "alarm", text, "−1.20 sd", 0.0003, ((f"{2:064x}", text),)),),
+        "slices": SlicesShown((SliceShown(text, 60, "alarm", text, "−1.20 sd", 0.0003, ((f"{2:064x}", text),)),), text),
         "across": AcrossShown(nights, (1.0, 90.0, 900.0), 730.0, text),
         "budget": text,
         "sealed": {text: text},
@@ -427,6 +427,13 @@ def test_where_room_is_short_training_photos_go_before_tonights() -> None:
     assert 0 < sum(alt.startswith("training photo") for alt in alts) < 72
 
 
+def test_how_many_slices_were_compared_stands_with_the_difference_from_training_where_there_are_any() -> None:
+    told = "20 sub-folders and cameras were compared"
+    html = page_html(night(slices=SlicesShown(sentence=told)))
+    assert html.index('id="drift"') < html.index(told) < html.index('id="suspect"')
+    assert "sub-folder" not in page_html(night())
+
+
 def test_a_page_with_every_property_over_thirty_nights_is_small() -> None:
     nights = tuple(date(2026, 4, day + 1) for day in range(30))
     rng = np.random.default_rng(0)
@@ -638,6 +645,21 @@ def test_no_text_from_a_file_becomes_markup_on_the_page(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_text_from_a_file_becomes_markup_in_the_artifact(text: str) -> None:
     assert_stays_text(night_artifact(hostile_night("calm")), night_artifact(hostile_night(text)))
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_text_from_a_file_becomes_markup_in_what_the_artifact_is_described_as(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import score
+
+    described: list[str] = []
+    monkeypatch.setattr(score, "create_markdown_artifact", lambda *_, description, **__: described.append(description))
+    for name in ("calm", text):
+        page = night(summary=summary(headline=f"60 images scored; the share of {name} moved."))
+        score.report_night.fn(page, page.summary, tmp_path)
+    assert described[0] == "warn: 60 images scored; the share of calm moved."
+    assert_stays_text(*described)
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)

@@ -17,10 +17,12 @@ from expectations.signs import Signs
 from expectations.slices import COMPARED, KEPT, NO_SLICES, Slices, names_of, slice_drift
 from expectations.validation import RowOutcome
 from flows.evaluation import RowEvidence
+from flows.shown_further import slices_shown
 from tests.made_up import NIGHT
 from tests.normal_rows import CLASSES, rows_of_sessions
 
 EFFECT = 4.0
+TOO_FEW = "fewer than 25 images: too few to be compared by themselves"
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,9 @@ def test_memory_is_that_of_the_largest_slices_and_the_others_are_counted(referen
     found = Slices.of(rows, reference)
     assert len(found.found) == KEPT
     assert found.left_out == 97 - KEPT
-    assert len(found.merge(found).found) == KEPT
+    both = found.merge(found)
+    assert len(both.found) == KEPT
+    assert both.left_out == found.left_out
     smallest = min(one.sketch.rows for one in found.found)
     assert (rows["path"].str.partition("/")[0].value_counts() > smallest).sum() <= KEPT
 
@@ -111,6 +115,52 @@ def test_only_the_largest_that_are_not_the_whole_night_are_compared(reference: D
     compared = Slices.of(rows, reference).compared(len(rows))
     assert len(compared) == COMPARED
     assert all(FEWEST <= one.sketch.rows < len(rows) for one in compared)
+
+
+@pytest.mark.parametrize(
+    ("folders", "sizes", "camera", "sentence"),
+    [
+        ("flat", [300], None, ""),
+        ("all", [300], "A", ""),
+        (
+            "some",
+            [60, 60, 60, 24],
+            None,
+            "3 sub-folders and cameras were compared with training by themselves; 1 more has fewer than 25 images, or "
+            "is not among the 20 largest.",
+        ),
+        ("whole camera", [150, 150], "A", "2 sub-folders and cameras were compared with training by themselves."),
+        (
+            "many",
+            [30] * 22 + [3] * 100,
+            None,
+            "20 sub-folders and cameras were compared with training by themselves; 102 more have fewer than 25 images, "
+            "or are not among the 20 largest.",
+        ),
+        ("small", [3] * 40, None, f"40 sub-folders and cameras each have {TOO_FEW}."),
+        ("one", [290, 10], None, f"1 sub-folder or camera has {TOO_FEW}."),
+        (
+            "more than are counted",
+            [1] * 1200,
+            None,
+            f"1,000 or more sub-folders and cameras each have {TOO_FEW}.",
+        ),
+    ],
+    ids=["flat", "the night itself", "one too small", "one camera for all", "too many", "small", "one", "uncounted"],
+)
+def test_a_page_tells_how_many_slices_were_compared_and_how_many_not(
+    reference: DriftReference, folders: str, sizes: list[int], camera: str | None, sentence: str
+) -> None:
+    rows = night(8, sessions=-(-sum(sizes) // 10)).head(sum(sizes))
+    place = np.repeat(np.arange(len(sizes)), sizes)
+    paths = [f"{k}.jpg" if folders == "flat" else f"line-{one}/{k}.jpg" for k, one in enumerate(place)]
+    rows = rows.assign(path=paths, camera=camera)
+    shards = [rows.iloc[start : start + 100].reset_index(drop=True) for start in range(0, len(rows), 100)]
+    slices = NO_SLICES
+    for shard in shards:
+        slices = slices.merge(Slices.of(shard, reference))
+    compared = compare(reference, reference.sketch(rows), slices, NIGHT, Earlier.none(), A_YEAR)
+    assert slices_shown(compared).sentence == sentence
 
 
 def test_one_bad_folder_is_an_alarm_and_named_with_its_images(reference: DriftReference) -> None:

@@ -79,6 +79,14 @@ class SliceShown:
 
 
 @dataclass(frozen=True)
+class SlicesShown:
+    """The slices that differ, the gravest first, and how many were compared and how many not; empty: there is none."""
+
+    moved: tuple[SliceShown, ...] = ()
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
 class AcrossShown:
     """Evidence that was summed up across nights, the oldest first; from `alarm_from` on it is an alarm."""
 

@@ -17,10 +17,11 @@ from darkroom.schemas import metric_in_words
 from darkroom.storage import Storage, storage_at
 from tasks.held import held
 from tasks.report.accuracy_nights import AccuracyTrend, accuracy_trend
+from tasks.report.drift_lines import SPREAD
 from tasks.report.over_nights import line_sentence, line_svg, short
 from tasks.report.page import environment
 from tasks.report.past import INDEX, PastNight, Series, counted, drift_of, page_address, page_key, past_nights
-from tasks.report.view import named, number, share
+from tasks.report.view import as_float, named, number, share
 
 _LOCK: Final = "reports-index"
 _PATIENCE_SECONDS: Final = 20.0
@@ -190,7 +191,9 @@ def _last_and_range(series: Series, said: Callable[[float | None], str]) -> str:
 
 
 def _largest_effects(nights: Sequence[PastNight], drift: pd.DataFrame) -> list[float]:
-    numeric = drift[(drift["family"] == "properties") & drift["reference_value"].notna()]
+    """In standard deviations: a spread's relative change is in no unit that could be held against them."""
+    location = drift["reference_value"].notna() & (drift["statistic_name"] != SPREAD)
+    numeric = drift[(drift["family"] == "properties") & location]
     effects = pd.to_numeric(numeric["effect"]).abs()
     by_night = effects.groupby(numeric["night"]).max().to_dict()
     return [float(by_night.get(one.night, float("nan"))) for one in nights]
@@ -222,5 +225,7 @@ def _moved_line(family: str, metric: str, nights: Sequence[PastNight], drift: pd
 def _cell(night: date, row: object) -> tuple[date, str, str]:
     if not isinstance(row, dict):
         return night, "empty", "not compared"
-    effect = pd.to_numeric(row["effect"], errors="coerce")
-    return night, str(row["verdict"]), number(None if pd.isna(effect) else float(effect))
+    effect = as_float(row["effect"])
+    if effect is not None and row["statistic_name"] == SPREAD:
+        return night, str(row["verdict"]), f"{SPREAD} by {abs(effect):.0%}"
+    return night, str(row["verdict"]), number(effect)

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.summary import NightSummary
-from tasks.report.further import AcrossShown, EstimateShown, LabelledShown, SliceShown
+from tasks.report.further import AcrossShown, EstimateShown, LabelledShown, SlicesShown
 from tasks.report.past import PastNight, Series
 
 
@@ -71,7 +71,7 @@ class NightPage:
     near: Mapping[str, tuple[NearPhoto, ...]] = field(default_factory=dict)
     estimate: EstimateShown | None = None
     labelled: LabelledShown | None = None
-    slices: tuple[SliceShown, ...] = ()
+    slices: SlicesShown = field(default_factory=SlicesShown)
     across: AcrossShown | None = None
     budget: str = ""
     sealed: Mapping[str, str] = field(default_factory=dict)

@@ -163,7 +163,7 @@ def _words(page: NightPage) -> dict[str, Any]:
         "recent": page.recent[:_MOST_NIGHTS][::-1],
         "reports": (page.index or "").removesuffix("index.html"),
         **label_words(page.labelled, summary),
-        "slices": page.slices[:_MOST_SLICES],
+        "slices": page.slices.moved[:_MOST_SLICES],
         "across_svg": _across(page),
         "provenance": _provenance(summary),
         "sealed": _facts(dict(page.sealed)),

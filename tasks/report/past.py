@@ -28,7 +28,7 @@ _GRAVEST: Final = ("too_few", "ok", "warn", "alarm")
 _RANK: Final = {str(one): rank for rank, one in enumerate([NightVerdict.EMPTY, *list(NightVerdict)[:3]])}
 # A results folder may be older than the column `slice`; what is missing reads as null.
 _COLUMNS: Final = (
-    "family", "metric", "slice", "n", "effect", "reference_value", "night_value", "verdict",
+    "family", "metric", "slice", "statistic_name", "n", "effect", "reference_value", "night_value", "verdict",
 )  # fmt: skip
 
 

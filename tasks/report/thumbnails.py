@@ -132,7 +132,7 @@ def contact_sheets(
         replace(group, frames=tuple(film.develop(frame) for frame in group.frames))
         for group in _quarantined(page, quarantined)
     )
-    examples = page.slices[0].examples if page.slices else ()
+    examples = page.slices.moved[0].examples if page.slices.moved else ()
     of_slice = tuple(film.develop(Frame(content_id, path, ())) for content_id, path in examples)
     worst = tuple(film.with_near(frame, page.near) for frame in worst)
     usual = tuple(film.with_near(frame, page.near) for frame in usual)

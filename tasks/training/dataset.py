@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -43,12 +43,15 @@ class LabelledFile:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The files of a folder, sorted by path; the classes, sorted by name: that is the order of the model's outputs."""
+    """The files of a folder, sorted by path; the classes, sorted by name: that is the order of the model's outputs.
+    `no_class`: folder → images, of folders that were left out because they are none and hold few.
+    """
 
     folder: Path
     files: tuple[LabelledFile, ...]
     classes: tuple[str, ...]
     group_by: GroupBy
+    no_class: Mapping[str, int] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Class → images, in class order."""
@@ -93,12 +96,13 @@ def scan(
     classes = tuple(entry.name for entry in entries if entry.is_dir())
     files = [file for name in classes for file in _files_of(folder, name, group_by)]
     counts = Counter(file.label for file in files)
-    classes = tuple(name for name in classes if counts[name] >= FEWEST_IMAGES or not no_class(name))
+    left = {name: counts[name] for name in classes if counts[name] < FEWEST_IMAGES and no_class(name)}
+    classes = tuple(name for name in classes if name not in left)
     files = [file for file in files if file.label in classes]
     _require_enough(folder, classes, files, [entry for entry in entries if entry.is_file()])
     if group_by == "column":
         files = _grouped(files, groups)
-    return Dataset(folder, tuple(sorted(files, key=lambda file: file.path)), classes, group_by)
+    return Dataset(folder, tuple(sorted(files, key=lambda file: file.path)), classes, group_by, left)
 
 
 def split(dataset: Dataset, share: float, seed: int) -> Split:
