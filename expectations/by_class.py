@@ -33,14 +33,14 @@ _HEAVY: Final = 1e3
 @dataclass(frozen=True)
 class Split:
     """A night's mean, split into classes: their shares (k,), those of training where it cannot be. `expected` (p,) are
-    the properties of such a mix, in standard deviations of training from its mean, with their standard `error`.
+    the properties of such a mix, in standard deviations of training from its mean, with their standard `error` (p,).
     `mix_p`: of the shares being those of training. `p`, `apart`: of the embedding's mean lying among those of the
     classes, and how far it is off, in standard deviations inside a class. All three are nan where not told.
     """
 
     shares: Floats
     expected: Floats
-    error: float
+    error: Floats
     mix_p: float = float("nan")
     p: float = float("nan")
     apart: float = float("nan")
@@ -50,7 +50,7 @@ class Split:
 class ByClass:
     """Of k classes: images of each, and the mean of numeric image properties `names` (k, p) in standard deviations of
     training; for the embedding `embedded` (k,) images, means (k, d), and what makes their spread inside a class one
-    (d, d), or nothing. `alike`: images of a session count as so many fewer.
+    (d, d), or nothing. `alike` (p,) and `embedded_alike`: images of a session count as so many fewer.
     """
 
     names: tuple[str, ...]
@@ -59,7 +59,8 @@ class ByClass:
     embedded: tuple[int, ...]
     means: tuple[tuple[float, ...], ...]
     whitening: tuple[tuple[float, ...], ...]
-    alike: float
+    alike: tuple[float, ...]
+    embedded_alike: float
 
     @property
     def known(self) -> Floats:
@@ -68,18 +69,17 @@ class ByClass:
 
     def split(self, sketch: Sketch, reference: DriftReference, displaced: Floats | None = None) -> Split:
         """Of a night with at least one image, whose embedding was `displaced` (d,) in all of them."""
-        n = sketch.rows / self.alike
         shares = self.known
         told: dict[str, float] = {}
         if self.means:
             rows = [row for row, one in enumerate(reference.metrics) if one.metric.family == "embedding"]
             night = sketch.sums[rows] / np.maximum(sketch.present[rows], 1)
-            shares, told = self._among(night if displaced is None else night - displaced[: len(night)], n)
-        error = float(np.sqrt(1 / n + self.alike * (shares**2 / np.maximum(self.images, 1)).sum()))
+            shares, told = self._among(night if displaced is None else night - displaced[: len(night)], sketch.rows)
+        error = np.sqrt(np.asarray(self.alike) * (1 / sketch.rows + (shares**2 / np.maximum(self.images, 1)).sum()))
         return Split(shares, shares @ np.asarray(self.properties), error, **told)
 
-    def _among(self, night: Floats, n: float) -> tuple[Floats, dict[str, float]]:
-        """Shares of an embedding's mean (d,) of so many independent images, and what Split tells of them."""
+    def _among(self, night: Floats, images: int) -> tuple[Floats, dict[str, float]]:
+        """Shares of an embedding's mean (d,) of so many images, and what Split tells of them."""
         from scipy.optimize import nnls
         from scipy.special import chdtrc
 
@@ -88,7 +88,8 @@ class ByClass:
         shares, _ = nnls(left, np.append(whitening @ night, _HEAVY))
         shares /= shares.sum()
         off = whitening @ (night - shares @ means)
-        effective = 1 / (1 / n + self.alike * float((shares**2 / np.asarray(self.embedded)).sum()))
+        n = images / self.embedded_alike
+        effective = 1 / (1 / n + self.embedded_alike * float((shares**2 / np.asarray(self.embedded)).sum()))
         free = len(off) - (np.count_nonzero(shares) - 1)
         square = float(off @ off)
         # How far the shares may be off: by what images of a class differ, and by which classes happened to come.
@@ -136,7 +137,8 @@ def learn_by_class(rows: pd.DataFrame, held: NDArray[np.bool_], reference: Drift
         embedded=tuple(np.bincount(label[told], minlength=len(classes)).tolist()),
         means=_rows(_means(embedding[told], label[told], len(classes))) if told.any() else (),
         whitening=_rows(_whitening(embedding[told], label[told], len(classes))) if told.any() else (),
-        alike=_alike(reference),
+        alike=tuple(_alike(reference, one.metric.name) for one in numeric),
+        embedded_alike=_alike(reference),
     )
 
 
@@ -152,16 +154,22 @@ def _embedded(embedding: Floats, label: NDArray[np.int64], held: NDArray[np.bool
             tuple(np.bincount(label[~held], minlength=classes).tolist()),
             _rows(_means(embedding[~held], label[~held], classes)),
             _rows(_whitening(embedding[~held], label[~held], classes)),
+            (),
             1.0,
         )
-        _, found = of_training._among(embedding[held].mean(axis=0), float(held.sum()))
+        _, found = of_training._among(embedding[held].mean(axis=0), int(held.sum()))
         return np.ones(len(held), np.bool_) if found["p"] > _ALIKE else held
     return held if fits and both[0] else np.zeros(len(held), np.bool_)
 
 
-def _alike(reference: DriftReference) -> float:
-    """Kish's design effect of the embedding, on average: 1 where no sessions are known."""
-    laws = [one.laws[0] for one in reference.metrics if one.metric.family in ("embedding", "properties") and one.laws]
+def _alike(reference: DriftReference, name: str | None = None) -> float:
+    """Kish's design effect of a property, or of the embedding on average: 1 where no sessions are known.
+
+    What hardly ever changes has none of its own: that of all properties stands for it.
+    """
+    family = "embedding" if name is None else "properties"
+    of = {one.metric.name: one.laws[0] for one in reference.metrics if one.metric.family == family and one.laws}
+    laws = [of[name]] if name in of else list(of.values())
     effects = [(law.within + law.between * law.session) / max(law.within + law.between, 1e-12) for law in laws]
     return max(1.0, float(np.mean(effects))) if reference.knows_sessions and effects else 1.0
 

@@ -41,7 +41,7 @@ _NEVER_LEADS: Final = frozenset({"clipped_black", "clipped_white"})
 class Moved:
     """Numeric image properties in standard deviations from what the class mix explains: `every` one, and `off`, those
     that are worth telling, with the expected and tonight's `values`. `everywhere`: which of these moved in all images,
-    or further than a class lies from the others in any of them.
+    or are damage, and further off than a class lies from the others in any of them.
     """
 
     every: Mapping[str, float]
@@ -55,7 +55,7 @@ class Moved:
     ) -> Moved:
         """Of a night, beside what a mistake of preparation, if one was found, moved."""
         every, off, values, everywhere = {}, {}, {}, set()
-        least = max(FLOOR_NUMERIC, _ERRORS * split.error)
+        least = dict(zip(by_class.names, np.maximum(FLOOR_NUMERIC, _ERRORS * split.error), strict=True))
         ordinary = [place for place, name in enumerate(by_class.names) if name not in _NEVER_LEADS]
         by_property = np.asarray(by_class.properties)[:, ordinary]
         furthest = float(np.abs(by_property - by_class.known @ by_property).max())
@@ -67,10 +67,11 @@ class Moved:
             tonight = float(sketch.clipped[row] / sketch.present[row])
             moved = (tonight - one.clipped_mean) / one.unit - expected[name]
             every[name] = moved
-            if abs(moved) < least or _touched(mistake, name, moved):
+            if abs(moved) < least[name] or _touched(mistake, name, moved):
                 continue
             off[name], values[name] = moved, (one.clipped_mean + expected[name] * one.unit, tonight)
-            if abs(moved) > furthest or left_behind(one, sketch.counts[row], moved) < _LEFT:
+            damaged = moved * _DAMAGE.get(name, 0) > furthest
+            if damaged or left_behind(one, sketch.counts[row], moved) < _LEFT:
                 everywhere.add(name)
         return cls(every, off, values, frozenset(everywhere - _NEVER_LEADS))
 

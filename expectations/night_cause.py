@@ -35,6 +35,7 @@ _MIX_SHARE: Final = 0.15  # of the images that are of another class than usual
 _BESIDE: Final = 0.4  # standard deviations inside a class, where images look otherwise: what that does is known so well
 _LEADS: Final = 1.5  # damage over light
 _BROKEN_SHARE: Final = 0.02
+_MANY_BROKEN: Final = 0.1  # fewer come behind what the images themselves tell
 _BROKEN: Final = frozenset(
     {Reason.EMPTY_FILE, Reason.UNKNOWN_FORMAT, Reason.BROKEN_DATA, Reason.TRUNCATED, Reason.DECODER_CRASHED}
 )
@@ -94,12 +95,14 @@ def causes_of(night: NightSeen, reference: DriftReference, by_class: ByClass) ->
             split = by_class.split(night.sketch, reference, displaced)
             moved = Moved.of(night.sketch, reference, by_class, split, mistake)
     new = _new_class(moved, split, telling)
+    broken = _broken(night)
     found = [
         _preparation(mistake) or _preparation_of_a_slice(night, reference, by_class),
-        _broken(night),
+        broken if _broken_share(night) >= _MANY_BROKEN else None,
         *_of_properties(night, moved, in_part=new is None),
         new,
         _class_mix(reference, by_class, split, telling),
+        broken if _broken_share(night) < _MANY_BROKEN else None,
     ]
     told = [one for one in found if one is not None]
     if not told:
@@ -117,7 +120,8 @@ class _Telling(Enum):
 
 def _displaced(known: Displaced | None, mistake: Mistake | None, moved: Moved) -> NDArray[np.float64] | None:
     """Where the embedding of all images went; None where that is not known."""
-    if known is None or (mistake is not None and moved.everywhere):
+    # Two at once add up to what neither tells, and what damage does at the model's own size is another thing.
+    if known is None or (mistake is not None and moved.everywhere) or moved.damage[0] in moved.everywhere:
         return None
     return known.by_mistake(mistake.name) if mistake is not None else known.by_light(moved.every)
 
@@ -150,10 +154,10 @@ def _preparation_of_a_slice(night: NightSeen, reference: DriftReference, by_clas
 
 
 def _broken(night: NightSeen) -> CauseFound | None:
+    if not night.too_many_broken or _broken_share(night) < _BROKEN_SHARE:
+        return None
     broken = {reason: n for reason, n in night.quarantined.items() if reason in _BROKEN}
     number, looked_at = sum(broken.values()), night.counts.scored + night.counts.quarantined
-    if not night.too_many_broken or number < _BROKEN_SHARE * looked_at:
-        return None
     told = [f"{Reason(reason).sentence}: {n:,}" for reason, n in sorted(broken.items(), key=lambda one: -one[1])]
     return CauseFound(
         cause=NightCause.NOISE,
@@ -162,6 +166,11 @@ def _broken(night: NightSeen) -> CauseFound | None:
         evidence=tuple(told[1:]),
         todo="Look at how files are copied: a transfer that was cut off, a full disk, a folder that is read too early.",
     )
+
+
+def _broken_share(night: NightSeen) -> float:
+    number = sum(n for reason, n in night.quarantined.items() if reason in _BROKEN)
+    return number / max(night.counts.scored + night.counts.quarantined, 1)
 
 
 def _of_properties(night: NightSeen, moved: Moved, *, in_part: bool) -> list[CauseFound | None]:
@@ -199,7 +208,8 @@ def _new_class(moved: Moved, split: Split, telling: _Telling) -> CauseFound | No
         return None
     if telling is _Telling.BESIDE and (split.p > _NEW_LIKELY_P or split.apart < _BESIDE):
         return None
-    in_part = [f"in a part of the images {moved.told(name)}" for name in moved.others(damaged=False)[:_NAMED]]
+    others = [name for name in moved.others(damaged=False) if name not in moved.everywhere]
+    in_part = [f"in a part of the images {moved.told(name)}" for name in others[:_NAMED]]
     return CauseFound(
         cause=NightCause.NEW_CLASS,
         grade=Grade.LIKELY if split.p <= _NEW_LIKELY_P and telling is _Telling.PLAINLY else Grade.POSSIBLE,
@@ -207,7 +217,7 @@ def _new_class(moved: Moved, split: Split, telling: _Telling) -> CauseFound | No
         evidence=(
             f"the embedding lies {split.apart:.2f} standard deviations beside every mix of known classes, p "
             f"{split.p:.1g}",
-            *(in_part or ["no image property moved"]),
+            *in_part,
         ),
         todo="Look at the most suspect images: what they have in common is new. Label some, and train with them.",
     )
