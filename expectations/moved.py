@@ -33,6 +33,24 @@ _DAMAGE: Final[Mapping[str, int]] = {
     "jpeg_quality": -1,
 }
 _FOLLOWS: Final = frozenset({"entropy", "bytes_per_pixel", "noise", "edge_density", "sharpness", "blockiness"})
+# What an image is that has less, and more, of a property than those of training.
+_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    **dict.fromkeys(("luminance_mean", "luminance_p01", "luminance_p99"), ("darker", "brighter")),
+    **dict.fromkeys(("luminance_std", "contrast"), ("flatter", "richer in contrast")),
+    "saturation": ("paler in colour", "stronger in colour"),
+    "red_share": ("less red", "redder"),
+    "green_share": ("less green", "greener"),
+    "blue_share": ("less blue", "bluer"),
+    **dict.fromkeys(("width", "height"), ("smaller", "larger")),
+    "aspect_ratio": ("narrower", "wider"),
+    "noise": ("smoother", "noisier"),
+    "sharpness": ("softer", "sharper"),
+    "edge_density": ("plainer", "fuller of edges"),
+    "entropy": ("plainer", "richer"),
+    "bytes_per_pixel": ("smaller as files", "larger as files"),
+    "blockiness": ("less blocky", "blockier"),
+    "jpeg_quality": ("compressed more", "compressed less"),
+}
 # Seldom anything but zero, so that a few images move their mean by many standard deviations.
 _NEVER_LEADS: Final = frozenset({"clipped_black", "clipped_white"})
 
@@ -94,7 +112,13 @@ class Moved:
     def told(self, name: str) -> str:
         """`saturation from 0.21 to 0.35 (+1.2 sd)`."""
         before, tonight = self.values[name]
-        return f"{name.replace('_', ' ')} from {before:.3g} to {tonight:.3g} ({self.off[name]:+.1f} sd)"
+        off = f"{self.off[name]:+.1f}".replace("-", "−")
+        return f"{name.replace('_', ' ')} from {before:.3g} to {tonight:.3g} ({off} sd)"
+
+    def words(self, name: str) -> str:
+        """`darker`: what it is for a person."""
+        lower, higher = _WORDS.get(name, ("otherwise", "otherwise"))
+        return higher if self.off[name] > 0 else lower
 
 
 def _touched(mistake: Mistake | None, name: str, moved: float) -> bool:

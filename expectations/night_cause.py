@@ -181,22 +181,22 @@ def _of_properties(night: NightSeen, moved: Moved, *, in_part: bool) -> list[Cau
     others = moved.others(damaged=damage > 0)
     name = others[0] if others else ""
     damage_leads = damage > 0 and damage >= _LEADS * abs(moved.off.get(name, 0.0))
-    told = moved.others(damaged=False)[: _NAMED + 1]
+    signs, beside = moved.others(damaged=False), others
     noise = shift = None
     if sign in moved.everywhere or (damage_leads and in_part):
         noise = CauseFound(
             cause=NightCause.NOISE,
             grade=Grade.LIKELY if damage_leads else Grade.POSSIBLE,
             sentence=f"The images are damaged: {_DAMAGED[sign]}{_cost(night)}.",
-            evidence=tuple(moved.told(one) for one in told),
+            evidence=tuple(moved.told(one) for one in (sign, *(one for one in signs if one not in (sign, *beside)))),
             todo="Look at some of them at full size; then at lens, focus, exposure time and compression.",
         )
     if name in moved.everywhere or (name and not damage_leads and in_part):
         shift = CauseFound(
             cause=NightCause.SHIFT,
             grade=Grade.LIKELY,
-            sentence=f"The images look otherwise than in training: {moved.told(name)}{_cost(night)}.",
-            evidence=(*(moved.told(one) for one in told if one != name), *_slice(night), *_harm(night)),
+            sentence=f"The images are {moved.words(name)} than in training: {moved.told(name)}{_cost(night)}.",
+            evidence=(*(moved.told(one) for one in beside[1 : _NAMED + 1]), *_slice(night), *_harm(night)),
             todo="Look for what changed: lamp, exposure, camera, place. Put it back, or label some and train again.",
         )
     return [noise, shift]
