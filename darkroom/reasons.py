@@ -108,6 +108,17 @@ class Suspicion(StrEnum):
     EXPECTATION = "expectation"
 
 
+class FileMistake(StrEnum):
+    """What another program did to the images before it handed over the files."""
+
+    BLACK = "black"
+    COLOURLESS = "colourless"
+    SIZED = "sized"
+    TURNED = "turned"
+    NEGATIVE = "negative"
+    SWAPPED = "swapped"
+
+
 class NightCause(StrEnum):
     """Why a night differs, or does not."""
 

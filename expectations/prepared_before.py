@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from darkroom.reasons import FileMistake
+
 FULL: Final = 255.0
 # In standard deviations of training: further off than this, and a third of it at most once the mistake is undone.
 FAR: Final = 0.7
@@ -41,7 +43,7 @@ class Mistake:
     or either, 0.
     """
 
-    name: str
+    name: FileMistake
     what: str
     evidence: str
     todo: str
@@ -75,7 +77,7 @@ def _black(usual: Usual) -> Mistake | None:
     if brightest > _BLACK or usual.off("luminance_p99") > -FAR:
         return None
     return Mistake(
-        "black",
+        FileMistake.BLACK,
         "the images are black, as pixels are that were scaled to 0 … 1 and then saved as bytes",
         f"the brightest pixels are {brightest:.1f} of 255, usually {usual.expected['luminance_p99']:.0f}",
         "Save pixels of 0 … 255, or hand over the files as they were taken.",
@@ -89,7 +91,7 @@ def _colourless(usual: Usual) -> Mistake | None:
     if saturation > _EXACT * before or usual.off("saturation") > -FAR:
         return None
     return Mistake(
-        "colourless",
+        FileMistake.COLOURLESS,
         "the images came without colour, where training has colour",
         f"saturation {saturation:.3f}, usually {before:.3f}",
         "Hand over the colour images: look for a conversion to grey before the inbox.",
@@ -107,7 +109,7 @@ def _sized(usual: Usual) -> Mistake | None:
         return None
     usually = f"{usual.expected['width']:.0f} × {usual.expected['height']:.0f}"
     return Mistake(
-        "sized",
+        FileMistake.SIZED,
         f"the images were resized to the model's own size, {width} × {height}, before they came",
         f"width × height {width} × {height}, in training {usually}; how they were resized is not known",
         "Hand over the files as they were taken: darkroom resizes as in training.",
@@ -121,7 +123,7 @@ def _turned(usual: Usual) -> Mistake | None:
     if not _explained(usual, {name: usual.expected[other] for name, other in swapped.items()}):
         return None
     return Mistake(
-        "turned",
+        FileMistake.TURNED,
         "the images are turned by a quarter",
         f"width and height are swapped: {usual.tonight['width']:.0f} × {usual.tonight['height']:.0f}, usually "
         f"{usual.expected['width']:.0f} × {usual.expected['height']:.0f}",
@@ -140,7 +142,7 @@ def _swapped(usual: Usual) -> Mistake | None:
     if beside > max(0.5, _EXPLAINED * abs(usual.off("red_share"))):
         return None
     return Mistake(
-        "swapped",
+        FileMistake.SWAPPED,
         "red and blue are swapped",
         f"red {usual.tonight['red_share']:.3f} and blue {usual.tonight['blue_share']:.3f}, usually "
         f"{usual.expected['red_share']:.3f} and {usual.expected['blue_share']:.3f}; green and saturation as usual",
@@ -155,7 +157,7 @@ def _inverted(usual: Usual) -> Mistake | None:
     if not _explained(usual, {name: FULL - usual.expected[other] for name, other in opposite.items()}):
         return None
     return Mistake(
-        "negative",
+        FileMistake.NEGATIVE,
         "the images are negatives: light and dark are swapped",
         f"mean luminance {usual.tonight['luminance_mean']:.0f} of 255, which is 255 less the usual "
         f"{usual.expected['luminance_mean']:.0f}",

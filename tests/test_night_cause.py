@@ -14,6 +14,7 @@ from darkroom.schemas import CATEGORICAL_PROPERTIES, EMBEDDING_COMPONENTS
 from darkroom.summary import AccuracyEstimate, Counts, Finding, Severity
 from expectations.alarms import Earlier, compare
 from expectations.by_class import ByClass, learn_by_class
+from expectations.displaced import LIGHT, Displaced
 from expectations.moved import left_behind
 from expectations.night_cause import NightSeen, Realised, causes_of, new_class_among
 from expectations.reference import DriftReference, learn_reference
@@ -335,3 +336,62 @@ def test_the_sentence_of_a_night_is_its_cause_where_that_is_likely(
     judged = judge_night(NightEvidence(counts=night.counts, expectations=(), drift=night.drift, cause=cause))
     assert judged.verdict is NightVerdict.ALARM
     assert judged.headline.endswith(cause.sentence) is leads
+
+
+LIGHTER = {"luminance_mean": 2.0, "luminance_p99": 1.5, "luminance_p01": 1.5}
+
+
+def displaced_by(step: float) -> Displaced:
+    """A ladder of two kinds: brighter images go one way in the embedding, paler ones another."""
+    brighter, paler = (np.zeros(EMBEDDING_COMPONENTS) for _ in range(2))
+    brighter[10], paler[11] = step, step
+    light = [[LIGHTER.get(name, 0.0) for name in LIGHT], [-2.0 * (name == "saturation") for name in LIGHT]]
+    return Displaced(
+        tuple(map(tuple, light)),
+        (tuple(brighter), tuple(paler)),
+        {"swapped": tuple(paler)},
+    )
+
+
+def pushed(rows: pd.DataFrame, component: int, by: float) -> pd.DataFrame:
+    way = by * np.eye(EMBEDDING_COMPONENTS)[component]
+    return rows.assign(embedding=[np.asarray(row, np.float32) + way for row in rows["embedding"]])
+
+
+@pytest.mark.parametrize(
+    ("mix", "strangers", "second"),
+    [
+        pytest.param(EVEN, 0, None, id="brighter"),
+        pytest.param(EVEN, 80, NightCause.NEW_CLASS, id="brighter, and a new class"),
+        pytest.param((0.7, 0.1, 0.1, 0.1), 0, NightCause.CLASS_MIX, id="brighter, in another mix"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("change", "component"),
+    [
+        pytest.param(moved(**LIGHTER), 10, id="as on the ladder"),
+        pytest.param(moved(**{name: 1.4 * far for name, far in LIGHTER.items()}), 10, id="between its strengths"),
+        pytest.param(swapped(("red_share", "blue_share")), 11, id="a known mistake"),
+    ],
+)
+def test_behind_what_all_images_show_the_classes_are_told(
+    known: tuple[DriftReference, ByClass],
+    change: Change,
+    component: int,
+    mix: Sequence[float],
+    strangers: int,
+    second: NightCause | None,
+) -> None:
+    reference, by_class = known
+    rows = change(photos(21, mix, images=240, strangers=strangers), np.random.default_rng(0))
+    rows = pushed(rows, component, 2.1 if component == 10 and rows["luminance_mean"].mean() > 185 else 1.5)
+    causes = causes_of(seen(rows, reference, displaced=displaced_by(1.5)), reference, by_class)
+    assert [one.cause for one in causes[1:2]] == ([] if second is None else [second])
+    assert all(one.grade is Grade.POSSIBLE for one in causes[1:])
+
+
+def test_what_is_on_no_ladder_says_nothing_of_classes(known: tuple[DriftReference, ByClass]) -> None:
+    reference, by_class = known
+    rows = pushed(moved(contrast=4)(photos(21, EVEN, strangers=80), np.random.default_rng(0)), 12, 1.5)
+    causes = causes_of(seen(rows, reference, displaced=displaced_by(1.5)), reference, by_class)
+    assert [one.cause for one in causes] == [NightCause.SHIFT]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.progress import Progress
+from darkroom.reasons import FileMistake
 from darkroom.schemas import NUMERIC_PROPERTIES
 from tasks.corruptions import KINDS, STRENGTHS, corrupt_batch
 from tasks.preprocessing import Preprocessing, to_tensor
@@ -72,19 +73,19 @@ def as_they_are(
 
 
 # What other programs do to the pixels before they hand over the files (expectations.prepared_before).
-MISTAKES: Final[Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] = {
-    "swapped": lambda pixels: pixels[..., ::-1],
-    "turned": lambda pixels: np.rot90(pixels, axes=(1, 2)),
-    "negative": lambda pixels: 255 - pixels,
-    "colourless": lambda pixels: _grey(pixels),
+MISTAKES: Final[Mapping[FileMistake, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] = {
+    FileMistake.SWAPPED: lambda pixels: pixels[..., ::-1],
+    FileMistake.TURNED: lambda pixels: np.rot90(pixels, axes=(1, 2)),
+    FileMistake.NEGATIVE: lambda pixels: 255 - pixels,
+    FileMistake.COLOURLESS: lambda pixels: _grey(pixels),
 }
 
 
 def prepared_wrongly(
     forward: Forward, resized: Rows, rows: Sequence[int], preprocessing: Preprocessing
-) -> Mapping[str, NDArray[np.float32]]:
+) -> Mapping[FileMistake, NDArray[np.float32]]:
     """Outputs (images, …) by MISTAKES; without those that give pixels of another shape."""
-    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in MISTAKES}
+    found: dict[FileMistake, list[NDArray[np.float32]]] = {name: [] for name in MISTAKES}
     for start in range(0, len(rows), _BATCH):
         pixels = _whole(resized[np.asarray(rows[start : start + _BATCH], np.int64)])
         for name, change in MISTAKES.items():
