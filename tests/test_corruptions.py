@@ -15,9 +15,13 @@ from PIL import Image
 
 from darkroom import demo_world
 from darkroom.errors import WrongUse
+from darkroom.reasons import FileMistake
 from tasks.corruptions import KINDS, LADDER, STRENGTHS, contact_sheet, corrupt, corrupt_batch
 from tasks.corruptions.__main__ import main
 from tasks.corruptions.table import ladder_table
+from tasks.preprocessing import to_tensor
+from tasks.presets import preset
+from tasks.training.ladder import prepared_wrongly
 from tests.tiny import drawn, in_new_process
 
 ROOT = Path(__file__).parent.parent
@@ -471,3 +475,21 @@ class TestTheDocuments:
         with Image.open(tmp_path / "a.jpg") as sheet:
             assert sheet.format == "JPEG"
             assert sheet.height > len(KINDS) * 60
+
+
+@pytest.mark.parametrize(
+    ("sides", "names"),
+    [
+        pytest.param((6, 6), {"swapped", "turned", "negative", "colourless"}, id="square"),
+        pytest.param((6, 8), {"swapped", "negative", "colourless"}, id="a turned one would not fit"),
+    ],
+)
+def test_images_are_prepared_wrongly_as_other_programs_do_it(sides: tuple[int, int], names: set[str]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (70, *sides, 3), np.uint8)
+    pinned = preset("load_img", size=sides)
+    found = prepared_wrongly(lambda tensors: tensors.reshape(len(tensors), -1), pixels, range(70), pinned)
+    assert set(found) == names
+    swapped = to_tensor(pixels[..., ::-1].copy(), pinned.values).reshape(70, -1)
+    np.testing.assert_array_equal(found[FileMistake.SWAPPED], swapped)
+    grey = found[FileMistake.COLOURLESS].reshape(-1, 3)
+    assert (grey == grey[:, :1]).all()
