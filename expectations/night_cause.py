@@ -31,6 +31,7 @@ from expectations.sketch import Sketch
 _NEW_P: Final = 1e-2
 _NEW_LIKELY_P: Final = 1e-3
 _MIX_P: Final = 1e-3
+_MIX_BESIDE_P: Final = 1e-2  # behind another cause, where it wakes nobody
 _MIX_SHARE: Final = 0.15  # of the images that are of another class than usual
 _BESIDE: Final = 0.4  # standard deviations inside a class, where images look otherwise: what that does is known so well
 _LEADS: Final = 1.5  # damage over light
@@ -87,12 +88,13 @@ def causes_of(night: NightSeen, reference: DriftReference, by_class: ByClass) ->
     split = by_class.split(night.sketch, reference)
     mistake = mistake_of(usual_of(night.sketch, reference, by_class, split.expected, night.size))
     moved = Moved.of(night.sketch, reference, by_class, split, mistake)
-    telling = _Telling.PLAINLY
-    if mistake is not None or moved.everywhere:
-        displaced = _displaced(night.displaced, mistake, moved)
-        telling = _Telling.NOT if displaced is None else _Telling.BESIDE
-        if displaced is not None:
-            split = by_class.split(night.sketch, reference, displaced)
+    telling = _Telling.NOT if mistake is not None or moved.everywhere else _Telling.PLAINLY
+    displaced = _displaced(night.displaced, mistake, moved)
+    if displaced is not None:
+        beside = by_class.split(night.sketch, reference, displaced)
+        # What moved in a part of the images may be a new class: not where it explains where the embedding went.
+        if telling is _Telling.NOT or beside.p > _NEW_P >= split.p:
+            split, telling = beside, _Telling.BESIDE
             moved = Moved.of(night.sketch, reference, by_class, split, mistake)
     new = _new_class(moved, split, telling)
     broken = _broken(night)
@@ -106,7 +108,7 @@ def causes_of(night: NightSeen, reference: DriftReference, by_class: ByClass) ->
     ]
     told = [one for one in found if one is not None]
     if not told:
-        return (_of_files(night) or _further(night) or _validation(night) or _nothing(night),)
+        return (_of_files(night) or _further(night) or _little(night) or _validation(night) or _nothing(night),)
     return tuple(sorted(told, key=lambda one: one.grade is Grade.POSSIBLE))
 
 
@@ -122,6 +124,8 @@ def _displaced(known: Displaced | None, mistake: Mistake | None, moved: Moved) -
     """Where the embedding of all images went; None where that is not known."""
     # Two at once add up to what neither tells, and what damage does at the model's own size is another thing.
     if known is None or (mistake is not None and moved.everywhere) or moved.damage[0] in moved.everywhere:
+        return None
+    if mistake is None and not moved.off:
         return None
     return known.by_mistake(mistake.name) if mistake is not None else known.by_light(moved.every)
 
@@ -206,7 +210,7 @@ def _new_class(moved: Moved, split: Split, telling: _Telling) -> CauseFound | No
     # Images that look otherwise, all of them, lie beside the classes as well.
     if telling is _Telling.NOT or not split.p <= _NEW_P:
         return None
-    if telling is _Telling.BESIDE and (split.p > _NEW_LIKELY_P or split.apart < _BESIDE):
+    if telling is _Telling.BESIDE and split.apart < _BESIDE:
         return None
     others = [name for name in moved.others(damaged=False) if name not in moved.everywhere]
     in_part = [f"in a part of the images {moved.told(name)}" for name in others[:_NAMED]]
@@ -224,7 +228,7 @@ def _new_class(moved: Moved, split: Split, telling: _Telling) -> CauseFound | No
 
 
 def _class_mix(reference: DriftReference, by_class: ByClass, split: Split, telling: _Telling) -> CauseFound | None:
-    if telling is _Telling.NOT or not split.mix_p <= _MIX_P:
+    if telling is _Telling.NOT or not split.mix_p <= (_MIX_P if telling is _Telling.PLAINLY else _MIX_BESIDE_P):
         return None
     known = by_class.known
     other = float(np.abs(split.shares - known).sum() / 2)
@@ -267,6 +271,21 @@ def _further(night: NightSeen) -> CauseFound | None:
         sentence=found[0].what,
         evidence=(found[0].evidence, *(one.what for one in found[1:_NAMED])),
         todo="Look for what is particular to it: one lamp, one camera, one place; or what has changed slowly.",
+    )
+
+
+def _little(night: NightSeen) -> CauseFound | None:
+    """A property that is an alarm, and moved too little for its cause to be told."""
+    moved = night.drift[(night.drift["verdict"] == "alarm") & (night.drift["family"] == "properties")]
+    if moved.empty:
+        return None
+    names = [str(name).replace("_", " ") for name in moved.sort_values("p_corrected")["metric"]]
+    return CauseFound(
+        cause=NightCause.SHIFT,
+        grade=Grade.POSSIBLE,
+        sentence=f"The images look a little otherwise than in training: {names[0]}{_cost(night)}.",
+        evidence=tuple(names[1 : _NAMED + 1]),
+        todo="Look for what changed; where the accuracy holds, it can wait.",
     )
 
 
