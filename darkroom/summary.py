@@ -27,7 +27,7 @@ class Finding(_Frozen):
     """One thing that a person should know about the night, with its evidence."""
 
     severity: Severity
-    source: str = Field(description="intake, validation, drift, quarantine")
+    source: str = Field(description="intake, validation, drift, history, quarantine")
     what: str = Field(description="One sentence.")
     evidence: str = ""
 

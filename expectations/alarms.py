@@ -119,7 +119,7 @@ def _of_lost(nights: Sequence[date]) -> Sequence[Finding]:
     return [
         Finding(
             severity=Severity.WARNING,
-            source="drift",
+            source="history",
             what=f"The sum across nights lacks {some_of_many([str(night) for night in nights], 5)}.",
             evidence="a committed drift file is missing or broken: restore it from a backup",
         )

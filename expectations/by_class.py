@@ -13,9 +13,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from darkroom.errors import BundleUnreadable
 from expectations.reference import DriftReference, MetricReference
+from expectations.scores import Law
 from expectations.sketch import Sketch, columns_of
 
 Floats = NDArray[np.float64]
@@ -28,6 +30,8 @@ _FEWEST_OF_A_CLASS: Final = 5
 _ALIKE: Final = 0.01
 _SMALLEST_VARIANCE: Final = 1e-3  # of the largest: a direction in which hardly anything differs is no direction
 _HEAVY: Final = 1e3
+_DIRECTIONS: Final = 2  # a class, in which embeddings must differ
+_IMAGES: Final = 3  # a direction, to know how they spread in it
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Split:
 class ByClass:
     """Of k classes: images of each, and the mean of numeric image properties `names` (k, p) in standard deviations of
     training; for the embedding `embedded` (k,) images, means (k, d), and what makes their spread inside a class one
-    (d, d), or nothing. `alike` (p,) and `embedded_alike`: images of a session count as so many fewer.
+    (d, d), or nothing. `alike` (p,) and `classes_alike`: images of a session count as so many fewer, for a property and
+    for which classes come.
     """
 
     names: tuple[str, ...]
@@ -60,7 +65,7 @@ class ByClass:
     means: tuple[tuple[float, ...], ...]
     whitening: tuple[tuple[float, ...], ...]
     alike: tuple[float, ...]
-    embedded_alike: float
+    classes_alike: float
 
     @property
     def known(self) -> Floats:
@@ -69,40 +74,60 @@ class ByClass:
 
     def split(self, sketch: Sketch, reference: DriftReference, displaced: Floats | None = None) -> Split:
         """Of a night with at least one image, whose embedding was `displaced` (d,) in all of them."""
-        shares = self.known
+        shares, unsure = self.known, np.zeros((len(self.images), len(self.images)))
         told: dict[str, float] = {}
         if self.means:
             rows = [row for row, one in enumerate(reference.metrics) if one.metric.family == "embedding"]
             night = sketch.sums[rows] / np.maximum(sketch.present[rows], 1)
-            shares, told = self._among(night if displaced is None else night - displaced[: len(night)], sketch.rows)
-        error = np.sqrt(np.asarray(self.alike) * (1 / sketch.rows + (shares**2 / np.maximum(self.images, 1)).sum()))
-        return Split(shares, shares @ np.asarray(self.properties), error, **told)
+            shares, unsure, told = self.among(
+                night if displaced is None else night - displaced[: len(night)], sketch.rows
+            )
+        properties = np.asarray(self.properties)
+        chance = np.asarray(self.alike) * (1 / sketch.rows + (shares**2 / np.maximum(self.images, 1)).sum())
+        return Split(
+            shares,
+            shares @ properties,
+            np.sqrt(chance + np.einsum("cp,cd,dp->p", properties, unsure, properties)),
+            **told,
+        )
 
-    def _among(self, night: Floats, images: int) -> tuple[Floats, dict[str, float]]:
-        """Shares of an embedding's mean (d,) of so many images, and what Split tells of them."""
+    def among(self, night: Floats, n: int) -> tuple[Floats, Floats, dict[str, float]]:
+        """Shares (k,) of an embedding's mean (d,) of n images, their covariance (k, k), and what Split tells of them.
+
+        How far the mean may be off is known from `embedded` images: Hotelling's T² and not χ².
+        """
         from scipy.optimize import nnls
-        from scipy.special import chdtrc
+        from scipy.special import fdtrc
 
         whitening, means = np.asarray(self.whitening), np.asarray(self.means)
         left = np.vstack([whitening @ means.T, np.full(len(means), _HEAVY)])
         shares, _ = nnls(left, np.append(whitening @ night, _HEAVY))
         shares /= shares.sum()
         off = whitening @ (night - shares @ means)
-        n = images / self.embedded_alike
-        effective = 1 / (1 / n + self.embedded_alike * float((shares**2 / np.asarray(self.embedded)).sum()))
-        free = len(off) - (np.count_nonzero(shares) - 1)
+        effective = 1 / (1 / n + float((shares**2 / np.asarray(self.embedded)).sum()))
+        free, m = len(off) - (int(np.count_nonzero(shares)) - 1), sum(self.embedded) - len(self.images)
         square = float(off @ off)
-        # How far the shares may be off: by what images of a class differ, and by which classes happened to come.
-        apart = left[:-1, :-1] - left[:-1, -1:]
+        # The last class makes the others' shares sum to 1.
+        ends = np.vstack([np.eye(len(means) - 1), -np.ones(len(means) - 1)])
+        apart = left[:-1] @ ends
+        estimated = np.linalg.inv(apart.T @ apart) / effective
         known = self.known
-        happened = (np.diag(known) - np.outer(known, known))[:-1, :-1] / n
-        covariance = np.linalg.pinv(apart.T @ apart) / effective + happened
+        happened = (np.diag(known) - np.outer(known, known))[:-1, :-1] * self.classes_alike / n
         moved = (shares - known)[:-1]
-        return shares, {
-            "mix_p": float(chdtrc(len(moved), moved @ np.linalg.pinv(covariance) @ moved)),
-            "p": float(chdtrc(free, effective * square)),
-            "apart": float(np.sqrt(max(0.0, square - free / effective))),
-        }
+        of_mix = float(moved @ np.linalg.solve(estimated + happened, moved))
+
+        def p(square: float, free: int) -> float:
+            return float(fdtrc(free, m - free + 1, square * (m - free + 1) / (m * free)))
+
+        return (
+            shares,
+            ends @ estimated @ ends.T,
+            {
+                "mix_p": p(of_mix, len(moved)),
+                "p": p(effective * square, free),
+                "apart": float(np.sqrt(max(0.0, square * (m - free - 1) / m - free / effective))),
+            },
+        )
 
     def to_json(self) -> str:
         """For the bundle."""
@@ -111,76 +136,104 @@ class ByClass:
     @classmethod
     def from_json(cls, text: str) -> ByClass:
         """The other way."""
-        return TypeAdapter(cls).validate_json(text)
+        try:
+            return TypeAdapter(cls).validate_json(text)
+        except ValidationError as error:
+            raise BundleUnreadable(
+                f"What the bundle's classes are like cannot be read: {error.errors()[0]['msg']}.",
+                file="by_class.json",
+                expected="as this version of darkroom seals it",
+                todo="train the bundle again with this version",
+            ) from error
 
 
-def learn_by_class(rows: pd.DataFrame, held: NDArray[np.bool_], reference: DriftReference) -> ByClass:
-    """From the profile as rows of the predictions schema, with `label`; `held` (n,) says which were held out.
+def learn_by_class(
+    rows: pd.DataFrame, held: NDArray[np.bool_], groups: NDArray[Any], reference: DriftReference
+) -> ByClass:
+    """From the profile as rows of the predictions schema, with `label`; `held` (n,) says which were held out, `groups`
+    (n,) which belong to one session.
 
-    Means of the embedding are learned where each class has a few images and there are not too many classes.
+    Means of the embedding are learned where each class has a few images, there are not too many classes, and enough
+    images to know how their embeddings spread.
     """
     classes = reference.classes
     columns = columns_of(rows, classes)
     place = {name: number for number, name in enumerate(classes)}
     label = np.array([place[name] for name in rows["label"]])
+    _, group = np.unique(groups, return_inverse=True)
     numeric = [one for one in reference.metrics if one.metric.family == "properties" and one.metric.numeric]
     moved = np.column_stack(
         [(_clipped(one, columns["properties", one.metric.name]) - one.clipped_mean) / one.unit for one in numeric]
     )
     components = [one.metric.name for one in reference.metrics if one.metric.family == "embedding"]
-    embedding = np.column_stack([columns["embedding", name].to_numpy(np.float64) for name in components])
-    told = _embedded(embedding, label, held, len(classes))
+    embedding = np.zeros((len(rows), 0))
+    if components:
+        embedding = np.column_stack([columns["embedding", name].to_numpy(np.float64) for name in components])
+    embedded = _embedded(embedding, label, held, group, len(classes))
     return ByClass(
         names=tuple(one.metric.name for one in numeric),
         images=tuple(np.bincount(label, minlength=len(classes)).tolist()),
         properties=_rows(_means(moved, label, len(classes))),
-        embedded=tuple(np.bincount(label[told], minlength=len(classes)).tolist()),
-        means=_rows(_means(embedding[told], label[told], len(classes))) if told.any() else (),
-        whitening=_rows(_whitening(embedding[told], label[told], len(classes))) if told.any() else (),
+        **embedded,
         alike=tuple(_alike(reference, one.metric.name) for one in numeric),
-        embedded_alike=_alike(reference),
+        classes_alike=max(1.0, *(_design_effect((label == k).astype(float), group) for k in range(len(classes)))),
     )
 
 
-def _embedded(embedding: Floats, label: NDArray[np.int64], held: NDArray[np.bool_], classes: int) -> NDArray[np.bool_]:
-    """Whose embedding counts: all images', or the held-out ones', or nobody's."""
-    fits = 2 <= classes <= _MOST_CLASSES
-    both = [np.bincount(label[one], minlength=classes).min() >= _FEWEST_OF_A_CLASS for one in (held, ~held)]
-    if fits and all(both):
-        of_training = ByClass(
-            (),
-            (1,) * classes,
-            (),
-            tuple(np.bincount(label[~held], minlength=classes).tolist()),
-            _rows(_means(embedding[~held], label[~held], classes)),
-            _rows(_whitening(embedding[~held], label[~held], classes)),
-            (),
-            1.0,
-        )
-        _, found = of_training._among(embedding[held].mean(axis=0), int(held.sum()))
-        return np.ones(len(held), np.bool_) if found["p"] > _ALIKE else held
-    return held if fits and both[0] else np.zeros(len(held), np.bool_)
-
-
-def _alike(reference: DriftReference, name: str | None = None) -> float:
-    """Kish's design effect of a property, or of the embedding on average: 1 where no sessions are known.
-
-    What hardly ever changes has none of its own: that of all properties stands for it.
+def _embedded(
+    embedding: Floats, label: NDArray[np.int64], held: NDArray[np.bool_], group: NDArray[np.int64], classes: int
+) -> dict[str, Any]:
+    """What ByClass holds of the embedding: of all images, or of the held-out ones where the training images differ from
+    them; nothing where too little is known.
     """
-    family = "embedding" if name is None else "properties"
-    of = {one.metric.name: one.laws[0] for one in reference.metrics if one.metric.family == family and one.laws}
-    laws = [of[name]] if name in of else list(of.values())
-    effects = [(law.within + law.between * law.session) / max(law.within + law.between, 1e-12) for law in laws]
+    nothing: dict[str, Any] = {"embedded": (), "means": (), "whitening": ()}
+    if not 2 <= classes <= _MOST_CLASSES:
+        return nothing
+
+    def learned(of: NDArray[np.bool_]) -> dict[str, Any] | None:
+        images = np.bincount(label[of], minlength=classes)
+        if images.min() < _FEWEST_OF_A_CLASS:
+            return None
+        means = _means(embedding[of], label[of], classes)
+        whitening = _whitening(embedding[of] - means[label[of]], group[of], classes)
+        if len(whitening) < _DIRECTIONS * classes or images.sum() - classes < _IMAGES * len(whitening):
+            return None
+        return {"embedded": tuple(images.tolist()), "means": _rows(means), "whitening": _rows(whitening)}
+
+    of_held, of_training = learned(held), learned(~held)
+    if of_training is not None:
+        known = ByClass((), (1,) * classes, (), **of_training, alike=(), classes_alike=1.0)
+        if known.among(embedding[held].mean(axis=0), int(held.sum()))[2]["p"] > _ALIKE:
+            return learned(np.ones(len(held), np.bool_)) or nothing
+    return of_held or nothing
+
+
+def _alike(reference: DriftReference, name: str) -> float:
+    """Kish's design effect of a property: 1 where no sessions are known. What hardly ever changes has none of its own:
+    that of all properties stands for it.
+    """
+    laws = {one.metric.name: one.laws[0] for one in reference.metrics if one.metric.family == "properties" and one.laws}
+    some = [laws[name]] if name in laws else list(laws.values())
+    effects = [(law.within + law.between * law.session) / max(law.within + law.between, 1e-12) for law in some]
     return max(1.0, float(np.mean(effects))) if reference.knows_sessions and effects else 1.0
 
 
-def _whitening(values: Floats, label: NDArray[np.int64], classes: int) -> Floats:
-    """(d, d) that makes the covariance inside a class the identity; directions without spread are left out."""
-    off = values - _means(values, label, classes)[label]
+def _design_effect(values: Floats, group: NDArray[np.int64]) -> float:
+    """Kish's, of values (n,): how many images count as one, because those of a session are alike."""
+    law = Law.of(values - values.mean(), [group], spread=False)
+    return max(1.0, (law.within + law.between * law.session) / max(law.within + law.between, 1e-12))
+
+
+def _whitening(off: Floats, group: NDArray[np.int64], classes: int) -> Floats:
+    """(d, d) that makes one the covariance inside a class of values (n, d) from their class's mean, and of sessions as
+    if their images were so many fewer; directions without spread are left out.
+    """
     covariance = off.T @ off / max(1, len(off) - classes)
     size, axes = np.linalg.eigh(covariance)
-    kept = size > _SMALLEST_VARIANCE * size.max()
-    return np.asarray((axes[:, kept] / np.sqrt(size[kept])).T)
+    kept = size > max(_SMALLEST_VARIANCE * size.max(initial=0.0), 1e-12)
+    whitening = (axes[:, kept] / np.sqrt(size[kept])).T
+    effects = [_design_effect(direction, group) for direction in (off @ whitening.T).T]
+    return np.asarray(whitening / np.sqrt(effects).reshape(-1, 1))
 
 
 def _means(values: Floats, label: NDArray[np.int64], classes: int) -> Floats:

@@ -134,5 +134,5 @@ def learn_normal(
         projection=projection,
         calibration=calibration,
         drift=drift,
-        by_class=learn_by_class(rows, held, drift),
+        by_class=learn_by_class(rows, held, profile["group"].to_numpy(), drift),
     )

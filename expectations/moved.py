@@ -5,14 +5,14 @@ Other light is on every image, a new class on its own ones: what is left where t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expectations.budget import FLOOR_NUMERIC
+from expectations.budget import FEWEST, FLOOR_NUMERIC
 from expectations.by_class import ByClass, Split
 from expectations.prepared_before import Mistake, Usual
 from expectations.reference import DriftReference, MetricReference
@@ -80,14 +80,16 @@ class Moved:
         expected = dict(zip(by_class.names, split.expected, strict=True))
         for row, one in enumerate(reference.metrics):
             name = one.metric.name
-            if one.metric.family != "properties" or name not in expected or not sketch.present[row]:
+            if one.metric.family != "properties" or name not in expected or sketch.present[row] < FEWEST:
                 continue
             tonight = float(sketch.clipped[row] / sketch.present[row])
             moved = (tonight - one.clipped_mean) / one.unit - expected[name]
             every[name] = moved
-            if abs(moved) < least[name] or _touched(mistake, name, moved):
+            if abs(moved) < least[name] * np.sqrt(sketch.rows / sketch.present[row]) or _touched(mistake, name, moved):
                 continue
-            off[name], values[name] = moved, (one.clipped_mean + expected[name] * one.unit, tonight)
+            # Told are the means as they are: judged is what one odd image does not move.
+            mean = float(sketch.sums[row] / sketch.present[row])
+            off[name], values[name] = moved, (one.mean + expected[name] * one.unit, mean)
             damaged = moved * _DAMAGE.get(name, 0) > furthest
             if damaged or left_behind(one, sketch.counts[row], moved) < _LEFT:
                 everywhere.add(name)
@@ -101,6 +103,12 @@ class Moved:
         signs["edge_density"] = min(signs["edge_density"], 3 * max(0.0, signs["noise"]))
         name = max(signs, key=lambda one: signs[one])
         return name, signs[name]
+
+    @property
+    def damaged(self) -> bool:
+        """Whether all images show damage."""
+        sign, far = self.damage
+        return far > 0 and sign in self.everywhere
 
     def others(self, *, damaged: bool) -> list[str]:
         """The other properties, those of all images first, then the furthest; where there is damage without what
@@ -126,23 +134,25 @@ def _touched(mistake: Mistake | None, name: str, moved: float) -> bool:
 
 
 def usual_of(
-    sketch: Sketch,
-    reference: DriftReference,
-    by_class: ByClass,
-    expected: NDArray[np.float64],
-    size: tuple[int, int],
+    sketch: Sketch, reference: DriftReference, by_class: ByClass, split: Split, size: tuple[int, int]
 ) -> Usual:
-    """Properties of a night, beside those `expected` (p,), standard deviations of training; see Split."""
-    of_mix = dict(zip(by_class.names, expected, strict=True))
-    known = [
-        (row, one)
+    """Properties of a night, beside those that its mix of classes has."""
+    place = {name: number for number, name in enumerate(by_class.names)}
+    known = {
+        one.metric.name: (row, one)
         for row, one in enumerate(reference.metrics)
-        if one.metric.family == "properties" and one.metric.name in of_mix and sketch.present[row]
-    ]
+        if one.metric.family == "properties" and one.metric.name in place and sketch.present[row] >= FEWEST
+    }
+
+    def as_values(told: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
+        return {name: one.mean + one.unit * float(told[place[name]]) for name, (_, one) in known.items()}
+
     return Usual(
-        tonight={one.metric.name: float(sketch.sums[row] / sketch.present[row]) for row, one in known},
-        expected={one.metric.name: one.mean + one.unit * float(of_mix[one.metric.name]) for _, one in known},
-        unit={one.metric.name: one.unit for _, one in known},
+        tonight={name: float(sketch.sums[row] / sketch.present[row]) for name, (row, _) in known.items()},
+        expected=as_values(split.expected),
+        unit={name: one.unit for name, (_, one) in known.items()},
+        error={name: float(split.error[place[name]]) for name in known},
+        classes=[as_values(one) for one, images in zip(by_class.properties, by_class.images, strict=True) if images],
         size=size,
     )
 

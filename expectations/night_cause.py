@@ -8,7 +8,7 @@ explain is the classes': new ones lie beside the known ones, another mix lies am
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from darkroom.names import as_detail
 from darkroom.reasons import Grade, NightCause, Reason
 from darkroom.schemas import CATEGORICAL_PROPERTIES, metric_in_words
 from darkroom.summary import AccuracyEstimate, CauseFound, Counts, Finding
@@ -33,7 +34,10 @@ _NEW_LIKELY_P: Final = 1e-3
 _MIX_P: Final = 1e-3
 _MIX_BESIDE_P: Final = 1e-2  # behind another cause, where it wakes nobody
 _MIX_SHARE: Final = 0.15  # of the images that are of another class than usual
-_BESIDE: Final = 0.4  # standard deviations inside a class, where images look otherwise: what that does is known so well
+# Standard deviations inside a class that the embedding must lie beside: for a word at all; to be likely, or where the
+# images look otherwise and what that does is known so well only.
+_LEAST_APART: Final = 0.25
+_BESIDE: Final = 0.4
 _LEADS: Final = 1.5  # damage over light
 _BROKEN_SHARE: Final = 0.02
 _MANY_BROKEN: Final = 0.1  # fewer come behind what the images themselves tell
@@ -41,6 +45,7 @@ _BROKEN: Final = frozenset(
     {Reason.EMPTY_FILE, Reason.UNKNOWN_FORMAT, Reason.BROKEN_DATA, Reason.TRUNCATED, Reason.DECODER_CRASHED}
 )
 _NAMED: Final = 3
+_NAME: Final = 60
 _DAMAGED: Final[Mapping[str, str]] = {
     "noise": "they are noisy",
     "edge_density": "they are noisy",
@@ -86,7 +91,7 @@ def causes_of(night: NightSeen, reference: DriftReference, by_class: ByClass) ->
     if night.sketch.rows < FEWEST:
         return (_broken(night) or _too_few(night.sketch.rows),)
     split = by_class.split(night.sketch, reference)
-    mistake = mistake_of(usual_of(night.sketch, reference, by_class, split.expected, night.size))
+    mistake = mistake_of(usual_of(night.sketch, reference, by_class, split, night.size))
     moved = Moved.of(night.sketch, reference, by_class, split, mistake)
     telling = _Telling.NOT if mistake is not None or moved.everywhere else _Telling.PLAINLY
     displaced = _displaced(night.displaced, mistake, moved)
@@ -98,12 +103,15 @@ def causes_of(night: NightSeen, reference: DriftReference, by_class: ByClass) ->
             moved = Moved.of(night.sketch, reference, by_class, split, mistake)
     new = _new_class(moved, split, telling)
     broken = _broken(night)
+    of_slice = None if mistake is not None else _preparation_of_a_slice(night, reference, by_class)
     found = [
-        _preparation(mistake) or _preparation_of_a_slice(night, reference, by_class),
+        _preparation(mistake),
+        None if moved.everywhere else of_slice,
         broken if _broken_share(night) >= _MANY_BROKEN else None,
         *_of_properties(night, moved, in_part=new is None),
         new,
         _class_mix(reference, by_class, split, telling),
+        of_slice if moved.everywhere else None,
         broken if _broken_share(night) < _MANY_BROKEN else None,
     ]
     told = [one for one in found if one is not None]
@@ -123,7 +131,7 @@ class _Telling(Enum):
 def _displaced(known: Displaced | None, mistake: Mistake | None, moved: Moved) -> NDArray[np.float64] | None:
     """Where the embedding of all images went; None where that is not known."""
     # Two at once add up to what neither tells, and what damage does at the model's own size is another thing.
-    if known is None or (mistake is not None and moved.everywhere) or moved.damage[0] in moved.everywhere:
+    if known is None or (mistake is not None and moved.everywhere) or moved.damaged:
         return None
     if mistake is None and not moved.off:
         return None
@@ -141,19 +149,20 @@ def _preparation(mistake: Mistake | None, of: str = "The files") -> CauseFound |
     return CauseFound(
         cause=NightCause.PREPARATION,
         grade=Grade.CERTAIN if mistake.certain else Grade.LIKELY,
-        sentence=f"{of} were changed before they came: {mistake.what}.",
+        sentence=f"{of} came prepared otherwise than in training: {mistake.what}.",
         evidence=(mistake.evidence,),
         todo=mistake.todo,
     )
 
 
 def _preparation_of_a_slice(night: NightSeen, reference: DriftReference, by_class: ByClass) -> CauseFound | None:
-    as_usual = np.zeros(len(by_class.names))
     for name, sketch in night.slices:
-        mistake = mistake_of(usual_of(sketch, reference, by_class, as_usual, night.size))
+        split = by_class.split(sketch, reference)
+        mistake = mistake_of(usual_of(sketch, reference, by_class, split, night.size))
         if mistake is not None:
             kind, _, which = name.partition("=")
-            return _preparation(mistake, f"The files of the {kind} {which} ({sketch.rows:,} images)")
+            of = f"The files of the {kind} {which} ({sketch.rows:,} images)"
+            return _preparation(replace(mistake, certain=False), of)
     return None
 
 
@@ -187,7 +196,7 @@ def _of_properties(night: NightSeen, moved: Moved, *, in_part: bool) -> list[Cau
     damage_leads = damage > 0 and damage >= _LEADS * abs(moved.off.get(name, 0.0))
     signs, beside = moved.others(damaged=False), others
     noise = shift = None
-    if sign in moved.everywhere or (damage_leads and in_part):
+    if moved.damaged or (damage_leads and in_part):
         noise = CauseFound(
             cause=NightCause.NOISE,
             grade=Grade.LIKELY if damage_leads else Grade.POSSIBLE,
@@ -210,14 +219,16 @@ def _new_class(moved: Moved, split: Split, telling: _Telling) -> CauseFound | No
     # Images that look otherwise, all of them, lie beside the classes as well.
     if telling is _Telling.NOT or not split.p <= _NEW_P:
         return None
-    if telling is _Telling.BESIDE and split.apart < _BESIDE:
+    if split.apart < (_BESIDE if telling is _Telling.BESIDE else _LEAST_APART):
         return None
+    likely = split.p <= _NEW_LIKELY_P and split.apart >= _BESIDE and telling is _Telling.PLAINLY
     others = [name for name in moved.others(damaged=False) if name not in moved.everywhere]
     in_part = [f"in a part of the images {moved.told(name)}" for name in others[:_NAMED]]
     return CauseFound(
         cause=NightCause.NEW_CLASS,
-        grade=Grade.LIKELY if split.p <= _NEW_LIKELY_P and telling is _Telling.PLAINLY else Grade.POSSIBLE,
-        sentence="Images came that the model has no class for: no mix of its classes looks like this night.",
+        grade=Grade.LIKELY if likely else Grade.POSSIBLE,
+        sentence=f"Images {'came' if likely else 'may have come'} that the model has no class for: no mix of its "
+        "classes looks like this night.",
         evidence=(
             f"the embedding lies {split.apart:.2f} standard deviations beside every mix of known classes, p "
             f"{split.p:.1g}",
@@ -235,11 +246,13 @@ def _class_mix(reference: DriftReference, by_class: ByClass, split: Split, telli
     if other < _MIX_SHARE:
         return None
     order = np.argsort(-np.abs(split.shares - known))[:_NAMED]
-    told = [f"{reference.classes[k]} {split.shares[k]:.0%}, in training {known[k]:.0%}" for k in order]
+    told = [
+        f"{as_detail(reference.classes[k], _NAME)} {split.shares[k]:.0%}, in training {known[k]:.0%}" for k in order
+    ]
     return CauseFound(
         cause=NightCause.CLASS_MIX,
         grade=Grade.LIKELY if telling is _Telling.PLAINLY and split.p > _NEW_P else Grade.POSSIBLE,
-        sentence=f"Other classes came than usual: {told[0]}.",
+        sentence=f"Other classes came than in training: {told[0]}.",
         evidence=(*told[1:], f"as the embedding tells, if nothing else changed; p {split.mix_p:.1g}"),
         todo="Nothing is wrong with the images. If this mix stays, train with it: a model expects what it has seen.",
     )

@@ -6,7 +6,7 @@ it shows in the properties, which lie where the mistake puts those of training, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,24 +17,37 @@ FULL: Final = 255.0
 FAR: Final = 0.7
 _EXPLAINED: Final = 1 / 3
 _EXACT: Final = 0.005  # of a length; of the saturation of training
-_BLACK: Final = 2.0  # of 255
+_BLACK: Final = 1.0  # of 255: what 0 … 1 is as bytes
+_TWO_COLOURS: Final = 1.2  # standard deviations between red and blue, for a swap to be told from a lamp
+_ERRORS: Final = 5.0
 
 
 @dataclass(frozen=True)
 class Usual:
     """Properties as they are tonight and as such a mix of classes has them, name → value; `unit`: a standard deviation
-    of training. `size`: (height, width) that the model takes.
+    of training. `error`: of the difference by chance, in such units. `classes`: the same as `expected` of each class
+    alone. `size`: (height, width) that the model takes.
     """
 
     tonight: Mapping[str, float]
     expected: Mapping[str, float]
     unit: Mapping[str, float]
+    error: Mapping[str, float]
+    classes: Sequence[Mapping[str, float]]
     size: tuple[int, int]
 
     def off(self, name: str, expected: float | None = None) -> float:
         """How far tonight is from what is expected, or from another value; standard deviations."""
         wanted = self.expected[name] if expected is None else expected
         return (self.tonight[name] - wanted) / self.unit[name]
+
+    def far(self, name: str) -> float:
+        """From so many standard deviations on it is neither chance nor little."""
+        return max(FAR, _ERRORS * self.error[name])
+
+    def has_a_class_like(self, names: Sequence[str]) -> bool:
+        """Whether the images of one class are so as they are."""
+        return any(all(abs(self.off(name, one[name])) < FAR for name in names) for one in self.classes)
 
 
 @dataclass(frozen=True)
@@ -68,33 +81,38 @@ _SMALLER: Final = {"noise": -1, "sharpness": 1, "edge_density": -1, "blockiness"
 
 
 def mistake_of(usual: Usual) -> Mistake | None:
-    """The mistake that explains tonight, if one does; nothing that training images show as well is a mistake."""
-    return next((found for test in _TESTS if (found := test(usual)) is not None), None)
+    """The mistake that explains tonight, if one does; nothing that a class of training shows as well is a mistake."""
+    for names, test in _TESTS:
+        if all(name in usual.tonight for name in names) and not usual.has_a_class_like(names):
+            found = test(usual)
+            if found is not None:
+                return found
+    return None
 
 
 def _black(usual: Usual) -> Mistake | None:
     brightest = usual.tonight["luminance_p99"]
-    if brightest > _BLACK or usual.off("luminance_p99") > -FAR:
+    if brightest > _BLACK or usual.off("luminance_p99") > -usual.far("luminance_p99"):
         return None
     return Mistake(
         FileMistake.BLACK,
-        "the images are black, as pixels are that were scaled to 0 … 1 and then saved as bytes",
+        "the images are black, as pixels that were scaled to 0 … 1 and saved as bytes, or taken without light",
         f"the brightest pixels are {brightest:.1f} of 255, usually {usual.expected['luminance_p99']:.0f}",
         "Save pixels of 0 … 255, or hand over the files as they were taken.",
-        True,
+        False,
         {**_LIGHT, **_COLOURS, **_DETAIL},
     )
 
 
 def _colourless(usual: Usual) -> Mistake | None:
     saturation, before = usual.tonight["saturation"], usual.expected["saturation"]
-    if saturation > _EXACT * before or usual.off("saturation") > -FAR:
+    if saturation > _EXACT * before or usual.off("saturation") > -usual.far("saturation"):
         return None
     return Mistake(
         FileMistake.COLOURLESS,
-        "the images came without colour, where training has colour",
+        "the images are without colour, where training has colour",
         f"saturation {saturation:.3f}, usually {before:.3f}",
-        "Hand over the colour images: look for a conversion to grey before the inbox.",
+        "Hand over the colour images: look for a conversion to grey, or a camera that took them in the dark.",
         True,
         _COLOURS,
     )
@@ -124,10 +142,10 @@ def _turned(usual: Usual) -> Mistake | None:
         return None
     return Mistake(
         FileMistake.TURNED,
-        "the images are turned by a quarter",
-        f"width and height are swapped: {usual.tonight['width']:.0f} × {usual.tonight['height']:.0f}, usually "
+        "width and height are swapped, as of images that were turned by a quarter",
+        f"width × height {usual.tonight['width']:.0f} × {usual.tonight['height']:.0f}, usually "
         f"{usual.expected['width']:.0f} × {usual.expected['height']:.0f}",
-        "Keep the EXIF orientation, or turn the pixels by it before it is dropped.",
+        "Look at some: where they lie on their side, keep the EXIF orientation, or turn the pixels by it first.",
         False,
         _SIZE,
     )
@@ -136,6 +154,8 @@ def _turned(usual: Usual) -> Mistake | None:
 def _swapped(usual: Usual) -> Mistake | None:
     swapped = {"red_share": "blue_share", "blue_share": "red_share"}
     if not _explained(usual, {name: usual.expected[other] for name, other in swapped.items()}):
+        return None
+    if max(abs(usual.off(name)) for name in swapped) < _TWO_COLOURS:
         return None
     # A lamp of another colour moves green and the saturation as well.
     beside = max(abs(usual.off(name)) for name in ("green_share", "saturation"))
@@ -154,7 +174,14 @@ def _swapped(usual: Usual) -> Mistake | None:
 
 def _inverted(usual: Usual) -> Mistake | None:
     opposite = {"luminance_mean": "luminance_mean", "luminance_p01": "luminance_p99", "luminance_p99": "luminance_p01"}
-    if not _explained(usual, {name: FULL - usual.expected[other] for name, other in opposite.items()}):
+    made = {name: FULL - usual.expected[other] for name, other in opposite.items()}
+    # Of what is left to 255, each colour has the share that it lacked.
+    light = usual.expected["luminance_mean"]
+    colours = {
+        name: (FULL - 3 * light * usual.expected[name]) / (3 * (FULL - light)) for name in ("red_share", "blue_share")
+    }
+    before = abs(usual.off("luminance_mean"))
+    if not _explained(usual, made) or any(abs(usual.off(name, value)) > before for name, value in colours.items()):
         return None
     return Mistake(
         FileMistake.NEGATIVE,
@@ -171,14 +198,15 @@ def _explained(usual: Usual, made: Mapping[str, float]) -> bool:
     """Whether tonight is far from what is expected, and near to what the mistake makes of it."""
     before = max(abs(usual.off(name)) for name in made)
     after = max(abs(usual.off(name, value)) for name, value in made.items())
-    return before >= FAR and after <= _EXPLAINED * before
+    return before >= max(usual.far(name) for name in made) and after <= _EXPLAINED * before
 
 
-_TESTS: Final[tuple[Callable[[Usual], Mistake | None], ...]] = (
-    _black,
-    _colourless,
-    _sized,
-    _turned,
-    _inverted,
-    _swapped,
+# Each with the properties that it is read from.
+_TESTS: Final[tuple[tuple[tuple[str, ...], Callable[[Usual], Mistake | None]], ...]] = (
+    (("luminance_p99", "luminance_mean"), _black),
+    (("saturation",), _colourless),
+    (("width", "height"), _sized),
+    (("width", "height"), _turned),
+    (("luminance_mean", "luminance_p01", "luminance_p99", "red_share", "blue_share"), _inverted),
+    (("red_share", "blue_share", "green_share", "saturation"), _swapped),
 )
