@@ -470,13 +470,14 @@ def suspects(
 def held(results: Results = Path("results"), as_json: AsJson = False) -> int:
     """List the runs that an alarm keeps back."""
     from tasks.held import held as runs_held
+    from tasks.report.untrusted import visible
 
     intents = runs_held(results)
     if as_json:
         _print_json([intent.summary.model_dump(mode="json") for intent in intents])
     else:
         for intent in intents:
-            typer.echo(f"{intent.run}  night {intent.night}  {intent.summary.headline}")
+            typer.echo(f"{intent.run}  night {intent.night}  {visible(intent.summary.headline)}")
         if not intents:
             typer.echo("No run is kept back.")
     return 0

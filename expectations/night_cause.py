@@ -39,6 +39,9 @@ _MIX_SHARE: Final = 0.15  # of the images that are of another class than usual
 _LEAST_APART: Final = 0.25
 _BESIDE: Final = 0.4
 _LEADS: Final = 1.5  # damage over light
+# Validation is doubted from so many points, and so many standard errors, on.
+_LEAST_LOST: Final = 0.05
+_LOST_ERRORS: Final = 3.0
 _BROKEN_SHARE: Final = 0.02
 _MANY_BROKEN: Final = 0.1  # fewer come behind what the images themselves tell
 _BROKEN: Final = frozenset(
@@ -57,20 +60,20 @@ _DAMAGED: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Realised:
-    """What labels say of earlier nights on which nothing was found: accuracy with its 90 % interval."""
+    """What labels that were drawn by lot say of earlier nights without a finding: accuracy, and its standard error."""
 
     labelled: int
     accuracy: float
-    low: float
-    high: float
+    error: float
 
 
 @dataclass(frozen=True)
 class NightSeen:
     """What is known of a night. `drift` is that of all its images (darkroom.schemas.DRIFT); `slices` (name, sketch) are
-    those that were compared; `further` what was found in slices and across nights; `displaced` what is known of images
+    those that differ; `further` what was found in slices and across nights; `displaced` what is known of images
     that look otherwise. `quarantined` counts reasons,
-    `too_many_broken` where they are more than the suite allows; `size` (height, width) is what the model takes.
+    `too_many_broken` where they are more than the suite allows; `unexpected` names critical expectations that were
+    not met; `size` (height, width) is what the model takes; validation is of `held_out` images.
     """
 
     sketch: Sketch
@@ -83,6 +86,8 @@ class NightSeen:
     slices: Sequence[tuple[str, Sketch]] = ()
     further: Sequence[Finding] = ()
     too_many_broken: bool = False
+    unexpected: Sequence[str] = ()
+    held_out: int = 0
     realised: Realised | None = None
 
 
@@ -224,11 +229,12 @@ def _new_class(moved: Moved, split: Split, telling: _Telling) -> CauseFound | No
     likely = split.p <= _NEW_LIKELY_P and split.apart >= _BESIDE and telling is _Telling.PLAINLY
     others = [name for name in moved.others(damaged=False) if name not in moved.everywhere]
     in_part = [f"in a part of the images {moved.told(name)}" for name in others[:_NAMED]]
+    light = f"; or a part of them is {moved.words(others[0])}, known ones in another light" if others else ""
     return CauseFound(
         cause=NightCause.NEW_CLASS,
         grade=Grade.LIKELY if likely else Grade.POSSIBLE,
         sentence=f"Images {'came' if likely else 'may have come'} that the model has no class for: no mix of its "
-        "classes looks like this night.",
+        f"classes looks like this night{light}.",
         evidence=(
             f"the embedding lies {split.apart:.2f} standard deviations beside every mix of known classes, p "
             f"{split.p:.1g}",
@@ -305,16 +311,21 @@ def _little(night: NightSeen) -> CauseFound | None:
 def _validation(night: NightSeen) -> CauseFound | None:
     realised, validation = night.realised, night.estimate.validation
     moved = night.drift["verdict"].isin(["alarm", "warn"]).any()
-    if moved or realised is None or validation is None or realised.high >= validation:
+    if moved or night.unexpected or realised is None or validation is None or not night.held_out:
+        return None
+    lost = validation - realised.accuracy
+    error = float(np.hypot(realised.error, np.sqrt(validation * (1 - validation) / night.held_out)))
+    if lost < max(_LEAST_LOST, _LOST_ERRORS * error):
         return None
     return CauseFound(
         cause=NightCause.VALIDATION,
         grade=Grade.LIKELY,
         sentence=f"Nothing differs from training, and yet labels say {realised.accuracy:.0%} where validation said "
-        f"{validation:.0%}: the model overfitted, or its validation was never honest.",
+        f"{validation:.0%}: the model may have overfitted, or its validation flattered it.",
         evidence=(
-            f"{realised.labelled:,} labelled images of nights on which nothing differed: {realised.accuracy:.1%} "
-            f"({realised.low:.1%} to {realised.high:.1%})",
+            f"{realised.labelled:,} labels of nights on which nothing differed, of images that were drawn by lot: "
+            f"{realised.accuracy:.1%}, {100 * lost:.0f} points less than on {night.held_out:,} held-out images, whose "
+            f"standard error together is {100 * error:.1f}",
         ),
         todo="Run `darkroom audit` on the training data: it looks for copies, sessions and wrong labels.",
     )
@@ -322,6 +333,9 @@ def _validation(night: NightSeen) -> CauseFound | None:
 
 def _nothing(night: NightSeen) -> CauseFound:
     moved = night.drift[night.drift["verdict"].isin(["alarm", "warn"])]
+    if moved.empty and night.unexpected:
+        sentence = f"None of the known causes explains what was not as expected: {night.unexpected[0]}."
+        return CauseFound(cause=NightCause.NOTHING, grade=Grade.POSSIBLE, sentence=sentence)
     if moved.empty:
         sentence = "Nothing differs from training beyond what chance explains."
         return CauseFound(cause=NightCause.NOTHING, grade=Grade.LIKELY, sentence=sentence)

@@ -65,9 +65,17 @@ def judge_night(evidence: NightEvidence) -> Judgement:
     return Judgement(verdict, _sentence(evidence, verdict, findings), tuple(findings))
 
 
-def _leads(cause: CauseFound) -> bool:
-    """Whether the cause says more than what was found: it is one, and nothing explains the night as well."""
-    return cause.cause is not NightCause.NOTHING and cause.grade is not Grade.POSSIBLE
+_OF_IMAGES = (NightCause.PREPARATION, NightCause.NOISE, NightCause.SHIFT)
+
+
+def _leads(cause: CauseFound, decisive: Sequence[Finding]) -> bool:
+    """Whether the cause says more than what was found: it is one, nothing explains the night as well, and it explains
+    what made the night what it is. How images look explains which expectations they fail; which classes came does not.
+    """
+    if cause.cause is NightCause.NOTHING or cause.grade is Grade.POSSIBLE:
+        return False
+    explained = ("drift", "validation") if cause.cause in _OF_IMAGES else ("drift",)
+    return all(finding.source in explained for finding in decisive)
 
 
 def _of_intake(evidence: NightEvidence) -> list[Finding]:
@@ -191,7 +199,7 @@ def _sentence(evidence: NightEvidence, verdict: NightVerdict, findings: Sequence
         return f"{start}; nothing differs from training beyond what chance explains{shown}."
     decisive = [finding for finding in findings if finding.severity is findings[0].severity]
     cause = evidence.cause
-    if cause is not None and _leads(cause) and all(finding.source != "intake" for finding in decisive):
+    if cause is not None and _leads(cause, decisive):
         return f"{start}. {cause.sentence}"
     first = decisive[0].what.rstrip(".")
     more = f", and {len(decisive) - 1} more" if len(decisive) > 1 else ""

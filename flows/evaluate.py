@@ -21,7 +21,7 @@ from flows.joining import Joined, find_images, not_there
 from flows.labels_shown import LABEL_COLUMNS, one_at_a_time, show_labels
 from tasks.bundle import find_bundle, open_bundle
 from tasks.labels_file import StatedLabels, read_labels
-from tasks.report.untrusted import in_markdown
+from tasks.report.untrusted import in_markdown, visible
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def take_labels(file: Path, classes: tuple[str, ...]) -> StatedLabels:
     """Every row with a class that the model knows, or an error that names the nearest."""
     stated = read_labels(file, classes, now())
     for finding in stated.findings:
-        get_run_logger().info(finding)
+        get_run_logger().info(visible(finding))
     return stated
 
 

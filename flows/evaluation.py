@@ -16,7 +16,7 @@ import pandas as pd
 from darkroom.errors import WrongUse
 from darkroom.reasons import NightCause
 from darkroom.schemas import ESTIMATES
-from darkroom.summary import AccuracyEstimate, CauseFound, Counts, ExpectationResult
+from darkroom.summary import AccuracyEstimate, CauseFound, Counts, ExpectationResult, Severity
 from expectations.alarms import Compared, Earlier, compare
 from expectations.budget import A_YEAR, Budget
 from expectations.knowledge import Knowledge
@@ -172,6 +172,8 @@ def _causes(
     estimate = knowledge.estimate(rows.signs)
     if knowledge.by_class is None or not facts.counts.scored + facts.counts.quarantined:
         return estimate, ()
+    moved = compared.slices.rows
+    differ = set(moved.loc[moved["verdict"].isin(["alarm", "warn"]), "slice"])
     seen = NightSeen(
         sketch=rows.sketch,
         drift=compared.whole,
@@ -180,17 +182,22 @@ def _causes(
         size=facts.size,
         estimate=estimate,
         displaced=None if knowledge.estimator is None else knowledge.estimator.displaced,
-        slices=[(one.name, one.sketch) for one in rows.slices.compared(rows.sketch.rows)],
+        slices=[(one.name, one.sketch) for one in rows.slices.found if one.name in differ],
         further=compared.findings,
         too_many_broken=any(one.column == "share_quarantined" and one.status == "failed" for one in results),
         realised=facts.realised,
+        held_out=0 if knowledge.estimator is None else knowledge.estimator.held_out,
+        unexpected=tuple(
+            one.otherwise or one.expectation
+            for one in results
+            if one.status == "failed" and one.severity is Severity.CRITICAL
+        ),
     )
     causes = causes_of(seen, knowledge.drift, knowledge.by_class)
-    if new_class_among(causes):
+    if estimate.refused is None and new_class_among(causes):
         why = next(one for one in causes if one.cause is NightCause.NEW_CLASS).evidence[0]
-        estimate = AccuracyEstimate(
-            rows=estimate.rows, validation=estimate.validation, refused=f"new classes may have come: {why}"
-        )
+        nothing = dict.fromkeys(("value", "low", "high", "backtest_error"))
+        estimate = estimate.model_copy(update={**nothing, "refused": f"new classes may have come: {why}"})
     return estimate, causes
 
 

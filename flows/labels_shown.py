@@ -123,6 +123,7 @@ def _nights(told: Evaluation, rows: pd.DataFrame) -> tuple[LabelledNight, ...]:
             accuracy=one.accuracy,
             low=one.low,
             high=one.high,
+            design=one.design,
             runs=tuple(sorted(runs[one.night])),
         )
         for one in told.nights

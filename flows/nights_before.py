@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from pathlib import Path
 
@@ -9,14 +10,15 @@ import pandas as pd
 
 from darkroom.acknowledgements import acknowledgements
 from darkroom.errors import StorageError
-from darkroom.reasons import NightVerdict
+from darkroom.reasons import NightCause, NightVerdict
 from darkroom.results import commits, read_part
 from darkroom.storage import Storage, storage_at
+from darkroom.summary import NightSummary
 from expectations.alarms import Earlier
-from expectations.labelling import wilson
 from expectations.night_cause import Realised
 from tasks.report.labelled import labelled_nights
 
+NORMAL_90 = 1.645  # standard errors in half of a 90 % interval
 _COLUMNS = ["family", "metric", "slice", "n", "p_beyond"]
 
 
@@ -46,16 +48,25 @@ def nights_before(results: Storage | Path | str, bundle: str, inbox: str | None,
     return Earlier(rows, known, tuple(sorted(lost)))
 
 
-def realised_before(results: Storage | Path | str, bundle: str) -> Realised | None:
-    """What labels say of the nights on which nothing was found, as the last evaluation left it; None without any."""
+def realised_before(results: Storage | Path | str, bundle: str, night: date) -> Realised | None:
+    """What labels say of the nights before on which nothing was found, as the last evaluation left it.
+
+    Only where images were drawn by lot: who labels what looks suspect finds the wrong ones. None without any.
+    """
     storage = storage_at(results)
     labelled = labelled_nights(storage, bundle)
     if not labelled:
         return None
-    worse = {one.night for one in commits(storage, bundle) if one.verdict not in (NightVerdict.OK, NightVerdict.EMPTY)}
-    quiet = [one for night, one in labelled.items() if night not in worse]
+    told = {one.night for one in commits(storage, bundle) if not _quiet(one.summary)}
+    quiet = [one for when, one in labelled.items() if when < night and when not in told and one.design == "strata"]
     number = sum(one.labelled for one in quiet)
     if not number:
         return None
     accuracy = sum(one.accuracy * one.labelled for one in quiet) / number
-    return Realised(number, accuracy, *wilson(accuracy, number))
+    errors = [(one.high - one.low) / 2 / NORMAL_90 * one.labelled / number for one in quiet]
+    return Realised(number, accuracy, math.hypot(*errors))
+
+
+def _quiet(summary: NightSummary) -> bool:
+    causes = {one.cause for one in summary.causes}
+    return summary.verdict in (NightVerdict.OK, NightVerdict.EMPTY) and causes <= {NightCause.NOTHING}

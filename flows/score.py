@@ -170,7 +170,7 @@ def evaluate_night(
         suspect=settled.suspect,
         size=proved(Path(proof.path)).bundle.preprocessing.input_shape[:2],
         quarantined=settled.quarantine_reasons,
-        realised=realised_before(storage, attempt.bundle),
+        realised=realised_before(storage, attempt.bundle, attempt.night),
         counted_before=int(nights.loc[this, "scored"].sum()),
         expect_at_least=_expected(intake.expect_at_least, nights.loc[~this, "scored"].tolist()),
         inbox_missing=None if folder.is_dir() else str(folder),

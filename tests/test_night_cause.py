@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from darkroom.reasons import Grade, NightCause, NightVerdict, Reason
 from darkroom.schemas import CATEGORICAL_PROPERTIES, EMBEDDING_COMPONENTS
-from darkroom.summary import AccuracyEstimate, Counts, Finding, Severity
+from darkroom.summary import AccuracyEstimate, Counts, ExpectationResult, Finding, Severity
 from expectations.alarms import Earlier, compare
 from expectations.by_class import ByClass, learn_by_class
 from expectations.displaced import LIGHT, Displaced
@@ -20,6 +22,8 @@ from expectations.night_cause import NightSeen, Realised, causes_of, new_class_a
 from expectations.reference import DriftReference, learn_reference
 from expectations.slices import NO_SLICES, Slices
 from expectations.verdict import NightEvidence, judge_night
+from flows.nights_before import realised_before
+from tasks.report.labelled import LabelledNight, write_labelled
 from tests.made_up import NIGHT
 
 CLASSES = ("ash", "birch", "cedar", "dogwood")
@@ -100,6 +104,7 @@ def seen(rows: pd.DataFrame, reference: DriftReference, **changes: Any) -> Night
         "size": SIZE,
         "estimate": AccuracyEstimate(rows=len(rows), validation=0.9, value=0.9, low=0.85, high=0.95),
         "further": compared.findings,
+        "held_out": 240,
     }
     return NightSeen(sketch=sketch, **(facts | changes))
 
@@ -262,8 +267,9 @@ def test_files_of_another_kind_are_a_shift_of_which_no_number_tells(known: tuple
 @pytest.mark.parametrize(
     ("realised", "cause"),
     [
-        pytest.param(Realised(120, 0.7, 0.63, 0.76), NightCause.VALIDATION, id="far below validation"),
-        pytest.param(Realised(20, 0.8, 0.6, 0.92), NightCause.NOTHING, id="within chance"),
+        pytest.param(Realised(120, 0.7, 0.04), NightCause.VALIDATION, id="far below validation"),
+        pytest.param(Realised(20, 0.8, 0.09), NightCause.NOTHING, id="within chance"),
+        pytest.param(Realised(20_000, 0.87, 0.001), NightCause.NOTHING, id="within what held-out images know"),
         pytest.param(None, NightCause.NOTHING, id="no labels"),
     ],
 )
@@ -397,3 +403,97 @@ def test_what_is_on_no_ladder_says_nothing_of_classes(known: tuple[DriftReferenc
     rows = pushed(moved(contrast=4)(photos(21, EVEN, strangers=80), np.random.default_rng(0)), 12, 1.5)
     causes = causes_of(seen(rows, reference, displaced=displaced_by(1.5)), reference, by_class)
     assert [one.cause for one in causes] == [NightCause.SHIFT]
+
+
+def learned(rows: pd.DataFrame, groups: np.ndarray) -> tuple[DriftReference, ByClass]:
+    held = np.random.default_rng(2).random(len(rows)) < 0.4
+    reference = learn_reference(rows, held, groups, CLASSES)
+    return reference, learn_by_class(rows, held, groups, reference)
+
+
+@pytest.mark.parametrize("images", [pytest.param(100, id="few photos"), pytest.param(240, id="some photos")])
+def test_what_is_learned_from_few_photos_invents_no_new_class(images: int) -> None:
+    photographed = photos(1, EVEN, images=images)
+    reference, by_class = learned(photographed, np.arange(len(photographed)))
+    told = [causes_of(seen(photos(seed, EVEN), reference), reference, by_class)[0].cause for seed in range(40, 70)]
+    assert told.count(NightCause.NOTHING) >= 29
+
+
+def test_sessions_of_one_class_each_are_no_other_mix() -> None:
+    def of_sessions(seed: int, sessions: int) -> tuple[pd.DataFrame, np.ndarray]:
+        label = np.random.default_rng(seed).integers(0, 4, sessions)
+        parts = [photos(1000 * seed + k, np.eye(4)[one], images=10) for k, one in enumerate(label)]
+        return pd.concat(parts, ignore_index=True), np.repeat(np.arange(sessions), 10)
+
+    reference, by_class = learned(*of_sessions(1, 80))
+    nights = [of_sessions(seed, 20)[0] for seed in range(2, 22)]
+    told = [causes_of(seen(night, reference), reference, by_class)[0].cause for night in nights]
+    assert told.count(NightCause.CLASS_MIX) <= 1
+
+
+@pytest.mark.parametrize("directions", [0, 1, 3, 6])
+def test_an_embedding_of_few_directions_says_nothing_of_classes(directions: int) -> None:
+    def flat(rows: pd.DataFrame) -> pd.DataFrame:
+        few = np.arange(EMBEDDING_COMPONENTS) < directions
+        return rows.assign(embedding=[np.where(few, row, 0).astype(np.float32) for row in rows["embedding"]])
+
+    rows = flat(photos(1, EVEN, images=400))
+    reference, by_class = learned(rows, np.arange(len(rows)))
+    (only,) = causes_of(seen(flat(photos(5, EVEN, strangers=80)), reference), reference, by_class)
+    assert only.cause is NightCause.NOTHING
+
+
+def test_what_one_class_looks_like_is_no_mistake() -> None:
+    def grey_ash(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(saturation=rows["saturation"].where(rows["label"] != "ash", 0.0))
+
+    rows = grey_ash(photos(1, EVEN, images=400))
+    reference, by_class = learned(rows, np.arange(len(rows)))
+    night = grey_ash(photos(3, (1.0, 0.0, 0.0, 0.0)))
+    assert NightCause.PREPARATION not in [one.cause for one in causes_of(seen(night, reference), reference, by_class)]
+
+
+def test_a_property_of_three_images_does_not_speak_for_all(known: tuple[DriftReference, ByClass]) -> None:
+    reference, by_class = known
+    rows = photos(8, EVEN)
+    rows["jpeg_quality"] = np.where(np.arange(len(rows)) < 3, 40.0, np.nan)
+    (only,) = causes_of(seen(rows, reference), reference, by_class)
+    assert only.cause is NightCause.NOTHING
+
+
+def test_less_noise_and_more_edges_are_no_damage(known: tuple[DriftReference, ByClass]) -> None:
+    reference, by_class = known
+    rows = moved(noise=-1.5, edge_density=2)(photos(8, EVEN), np.random.default_rng(0))
+    assert NightCause.NOISE not in [one.cause for one in causes_of(seen(rows, reference), reference, by_class)]
+
+
+@pytest.mark.parametrize(
+    ("design", "when", "counts"),
+    [
+        pytest.param("strata", NIGHT - timedelta(days=1), True, id="drawn by lot"),
+        pytest.param("as given", NIGHT - timedelta(days=1), False, id="whatever somebody labelled"),
+        pytest.param("strata", NIGHT, False, id="of this night"),
+    ],
+)
+def test_only_labels_drawn_by_lot_and_of_nights_before_doubt_the_validation(
+    tmp_path: Path, design: str, when: date, counts: bool
+) -> None:
+    one = LabelledNight(night=when, labelled=100, accuracy=0.7, low=0.62, high=0.78, design=design)
+    write_labelled(tmp_path, "parts", (one,))
+    found = realised_before(tmp_path, "parts", NIGHT)
+    assert (found is not None) is counts
+    if found is not None:
+        assert (found.labelled, found.accuracy, found.error) == (100, 0.7, pytest.approx(0.08 / 1.645))
+
+
+def test_a_mix_of_classes_is_not_the_headline_of_a_night_whose_files_are_wrong(
+    known: tuple[DriftReference, ByClass],
+) -> None:
+    reference, by_class = known
+    night = seen(photos(4, (0.7, 0.1, 0.1, 0.1)), reference)
+    failed = ExpectationResult(
+        expectation="mode is RGB", level="row", severity=Severity.CRITICAL, status="failed", observed="10%"
+    )
+    cause = causes_of(night, reference, by_class)[0]
+    judged = judge_night(NightEvidence(counts=night.counts, expectations=(failed,), drift=night.drift, cause=cause))
+    assert "mode is RGB" in judged.headline

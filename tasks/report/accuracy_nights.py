@@ -100,7 +100,7 @@ def _scale(nights: Sequence[PastNight]) -> tuple[float, float]:
     seen += [value for value in (_validation(nights),) if value is not None]
     if not seen:
         return 0.0, 1.0
-    low = max(0.0, _STEP * math.floor(min(seen) / _STEP))
+    low = min(max(0.0, _STEP * math.floor(min(seen) / _STEP)), 1.0 - _STEP)
     return low, min(1.0, max(_STEP * math.ceil(max(seen) / _STEP), low + _STEP))
 
 

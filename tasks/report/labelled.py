@@ -19,7 +19,9 @@ _FOLDER: Final = "reports/labels"
 
 
 class LabelledNight(BaseModel):
-    """A night with labels: accuracy with its 90 % interval (shares), from so many labelled images of these `runs`."""
+    """A night with labels: accuracy with its 90 % interval (shares), from so many labelled images of these `runs`;
+    `design` says how they were chosen (expectations.labelling).
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -28,6 +30,7 @@ class LabelledNight(BaseModel):
     accuracy: float
     low: float
     high: float
+    design: str = ""
     runs: tuple[str, ...] = ()
 
 
