@@ -91,6 +91,14 @@ def _progress(as_json: bool) -> AbstractContextManager[None]:
     return shown(Console(stderr=True, quiet=as_json))
 
 
+def _say(text: str) -> None:
+    """Lines that may quote names of files and classes: no character of them reaches the terminal as a command."""
+    from tasks.report.untrusted import visible
+
+    for line in text.splitlines():
+        typer.echo(visible(line, longest=4096))
+
+
 def _print_json(model: Any) -> None:
     typer.echo(json.dumps(model, indent=1, default=str))
 
@@ -192,7 +200,7 @@ def train(
     if as_json:
         _print_json(sealed.model_dump(mode="json"))
     else:
-        typer.echo(sealed.as_text())
+        _say(sealed.as_text())
     return 0
 
 
@@ -251,7 +259,7 @@ def adopt(
     if as_json:
         _print_json(adopted.model_dump(mode="json"))
     else:
-        typer.echo(adopted.as_text())
+        _say(adopted.as_text())
     return 0
 
 
@@ -265,7 +273,7 @@ def verify(bundle: BundlePath, as_json: AsJson = False) -> int:
     if as_json:
         _print_json(proof.model_dump(mode="json"))
     else:
-        typer.echo(proof.as_text())
+        _say(proof.as_text())
     return 0
 
 
@@ -287,7 +295,7 @@ def audit(
     if as_json:
         _print_json(audited.model_dump(mode="json"))
     else:
-        typer.echo(audited.as_text())
+        _say(audited.as_text())
     return 0 if audited.honest else 1
 
 
@@ -330,7 +338,7 @@ def diagnose(
     if as_json:
         _print_json(told.model_dump(mode="json"))
     else:
-        typer.echo(told.as_text())
+        _say(told.as_text())
     return 0 if told.same else 1
 
 
@@ -428,7 +436,7 @@ def evaluate(
     if as_json:
         _print_json(told.model_dump(mode="json"))
     else:
-        typer.echo(told.as_text())
+        _say(told.as_text())
     return 0
 
 
@@ -593,7 +601,7 @@ def explain(
     if as_json:
         _print_json(explained.model_dump(mode="json"))
     else:
-        typer.echo(explained.as_text())
+        _say(explained.as_text())
     return 0
 
 
