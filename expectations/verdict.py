@@ -65,17 +65,18 @@ def judge_night(evidence: NightEvidence) -> Judgement:
     return Judgement(verdict, _sentence(evidence, verdict, findings), tuple(findings))
 
 
-_OF_IMAGES = (NightCause.PREPARATION, NightCause.NOISE, NightCause.SHIFT)
+# How images look explains which expectations they fail; which classes came does not.
+_EXPLAINS = {
+    **dict.fromkeys((NightCause.PREPARATION, NightCause.NOISE, NightCause.SHIFT), ("drift", "validation")),
+    **dict.fromkeys((NightCause.NEW_CLASS, NightCause.CLASS_MIX, NightCause.VALIDATION), ("drift",)),
+}
 
 
-def _leads(cause: CauseFound, decisive: Sequence[Finding]) -> bool:
-    """Whether the cause says more than what was found: it is one, nothing explains the night as well, and it explains
-    what made the night what it is. How images look explains which expectations they fail; which classes came does not.
-    """
-    if cause.cause is NightCause.NOTHING or cause.grade is Grade.POSSIBLE:
-        return False
-    explained = ("drift", "validation") if cause.cause in _OF_IMAGES else ("drift",)
-    return all(finding.source in explained for finding in decisive)
+def _told(cause: CauseFound | None) -> tuple[str, tuple[str, ...]]:
+    """The sentence of a cause that nothing explains the night as well as, and which findings it explains."""
+    if cause is None or cause.cause is NightCause.NOTHING or cause.grade is Grade.POSSIBLE:
+        return "", ()
+    return f" {cause.sentence}", _EXPLAINS[cause.cause]
 
 
 def _of_intake(evidence: NightEvidence) -> list[Finding]:
@@ -192,15 +193,17 @@ def _sentence(evidence: NightEvidence, verdict: NightVerdict, findings: Sequence
     start = f"{counts.scored:,} images scored"
     if counts.quarantined:
         start += f", {counts.quarantined:,} set aside"
+    told, explained = _told(evidence.cause)
     if verdict is NightVerdict.OK:
         shown = f"; {evidence.could_have_shown}" if evidence.could_have_shown else ""
         if len(evidence.drift) and (evidence.drift["verdict"] == "too_few").all():
             return f"{start}; too few to say whether they differ from training{shown}."
+        if told:
+            return f"{start}; no alarm.{told}"
         return f"{start}; nothing differs from training beyond what chance explains{shown}."
-    decisive = [finding for finding in findings if finding.severity is findings[0].severity]
-    cause = evidence.cause
-    if cause is not None and _leads(cause, decisive):
-        return f"{start}. {cause.sentence}"
+    decisive = [one for one in findings if one.severity is findings[0].severity and one.source not in explained]
+    if not decisive:
+        return f"{start}.{told}"
     first = decisive[0].what.rstrip(".")
     more = f", and {len(decisive) - 1} more" if len(decisive) > 1 else ""
-    return f"{start}; {first[0].lower()}{first[1:]}{more}."
+    return f"{start}; {first[0].lower()}{first[1:]}{more}.{told}"

@@ -496,4 +496,13 @@ def test_a_mix_of_classes_is_not_the_headline_of_a_night_whose_files_are_wrong(
     )
     cause = causes_of(night, reference, by_class)[0]
     judged = judge_night(NightEvidence(counts=night.counts, expectations=(failed,), drift=night.drift, cause=cause))
-    assert "mode is RGB" in judged.headline
+    assert judged.headline == f"200 images scored; not as expected: mode is RGB. {cause.sentence}"
+
+
+def test_a_night_without_an_alarm_tells_its_cause_all_the_same(known: tuple[DriftReference, ByClass]) -> None:
+    reference, by_class = known
+    night = seen(photos(5, EVEN, strangers=80), reference)
+    cause = causes_of(night, reference, by_class)[0]
+    quiet = night.drift.assign(verdict="ok")
+    judged = judge_night(NightEvidence(counts=night.counts, expectations=(), drift=quiet, cause=cause))
+    assert judged.headline == f"200 images scored; no alarm. {cause.sentence}"
