@@ -13,10 +13,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from darkroom.errors import BundleUnreadable
-from expectations.reference import DriftReference, MetricReference
+from expectations.reference import DriftReference, MetricReference, read_sealed
 from expectations.scores import Law
 from expectations.sketch import Sketch, columns_of
 
@@ -136,15 +135,7 @@ class ByClass:
     @classmethod
     def from_json(cls, text: str) -> ByClass:
         """The other way."""
-        try:
-            return TypeAdapter(cls).validate_json(text)
-        except ValidationError as error:
-            raise BundleUnreadable(
-                f"What the bundle's classes are like cannot be read: {error.errors()[0]['msg']}.",
-                file="by_class.json",
-                expected="as this version of darkroom seals it",
-                todo="train the bundle again with this version",
-            ) from error
+        return read_sealed(cls, text, "What the bundle's classes are like", "by_class.json")
 
 
 def learn_by_class(

@@ -15,7 +15,7 @@ from darkroom.summary import Share
 DOUBTFUL: Final = "doubtful"
 LESS_SURE: Final = "less sure"
 SURER: Final = "surer"
-_TWO_SIDED_90: Final = 1.645
+TWO_SIDED_90: Final = 1.645
 _OF: Final = "-of-"
 
 
@@ -107,7 +107,7 @@ def realised(right: NDArray[np.bool_], strata: pd.Series, stratum_rows: pd.Serie
     return Realised(labelled, value, low, high, "strata", whole)
 
 
-def wilson(share: float, n: float, z: float = _TWO_SIDED_90) -> tuple[float, float]:
+def wilson(share: float, n: float, z: float = TWO_SIDED_90) -> tuple[float, float]:
     """Wilson's interval of a share of n; z = 1.645 is 90 %."""
     if n <= 0:
         return 0.0, 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from expectations.shares import Shares
 from expectations.sketch import BINS, SHOWN_BINS, Metric, Sketch, columns_of, learn_metrics, sketch_rows
 
 Floats = NDArray[np.float64]
+Sealed = TypeVar("Sealed")
 
 # Of a metric's share of the budget: where it lies, how widely it is spread.
 PARTS: Final = (0.75, 0.25)
@@ -36,6 +37,19 @@ _USUAL: Final = 0.8
 _VARIED: Final = 12
 # Differences of scores that are half the floor: location, and spread (a normal that is an eighth wider).
 _HALF_FLOORS: Final = (FLOOR_NUMERIC / 2, FLOOR_NUMERIC / 2 / float(width_of(np.ones(()))))
+
+
+def read_sealed(kind: type[Sealed], text: str, what: str, file: str) -> Sealed:
+    """What a bundle knows, from its JSON. Raises BundleUnreadable where another darkroom wrote it otherwise."""
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise BundleUnreadable(
+            f"{what} cannot be read: {error.errors()[0]['msg']}.",
+            file=file,
+            expected="as this version of darkroom seals it",
+            todo="train the bundle again with this version",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -101,15 +115,7 @@ class DriftReference:
     @classmethod
     def from_json(cls, text: str) -> DriftReference:
         """The other way. Raises BundleUnreadable where it was written by a darkroom that compared otherwise."""
-        try:
-            return TypeAdapter(cls).validate_json(text)
-        except ValidationError as error:
-            raise BundleUnreadable(
-                f"What the bundle's nights are compared with cannot be read: {error.errors()[0]['msg']}.",
-                file="drift.json",
-                expected="as this version of darkroom seals it",
-                todo="train the bundle again with this version",
-            ) from error
+        return read_sealed(cls, text, "What the bundle's nights are compared with", "drift.json")
 
     @cached_property
     def scored(self) -> Scored:

@@ -15,10 +15,10 @@ from darkroom.results import commits, read_part
 from darkroom.storage import Storage, storage_at
 from darkroom.summary import NightSummary
 from expectations.alarms import Earlier
+from expectations.labelling import TWO_SIDED_90
 from expectations.night_cause import Realised
 from tasks.report.labelled import labelled_nights
 
-NORMAL_90 = 1.645  # standard errors in half of a 90 % interval
 _COLUMNS = ["family", "metric", "slice", "n", "p_beyond"]
 
 
@@ -63,7 +63,7 @@ def realised_before(results: Storage | Path | str, bundle: str, night: date) -> 
     if not number:
         return None
     accuracy = sum(one.accuracy * one.labelled for one in quiet) / number
-    errors = [(one.high - one.low) / 2 / NORMAL_90 * one.labelled / number for one in quiet]
+    errors = [(one.high - one.low) / 2 / TWO_SIDED_90 * one.labelled / number for one in quiet]
     return Realised(number, accuracy, math.hypot(*errors))
 
 
