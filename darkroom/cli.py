@@ -628,6 +628,36 @@ def promote(
 
 @app.command()
 @_says
+def init(
+    folder: Annotated[Path, typer.Argument(help="The project's folder; made where it is missing.")],
+    models: Annotated[str, typer.Option(help="Where bundles are sealed.")] = "models",
+    bundle: Annotated[str, typer.Option(help="What the nights are scored with.")] = "models/model",
+    inbox: Annotated[
+        str, typer.Option(help="Folder of new images; {night:%Y-%m-%d} is the date.")
+    ] = "inbox/{night:%Y-%m-%d}",
+    results: Annotated[str, typer.Option(help="Where results are written.")] = "results",
+    cron: Annotated[str, typer.Option(help="When: minute, hour, day, month, weekday.")] = "0 2 * * *",
+    timezone: Annotated[str, typer.Option(help="Time zone of the schedule. Empty: that of this machine.")] = "",
+    as_json: AsJson = False,
+) -> int:
+    """Begin a project: darkroom.toml, a systemd unit, and the folders that `darkroom serve` works with."""
+    from darkroom.beginning import begin
+    from darkroom.orchestrator.deployments import check_schedule
+    from darkroom.project import Project, Schedule, local_timezone
+
+    schedule = Schedule(cron=cron, timezone=timezone or local_timezone())
+    project = Project(models=models, bundle=bundle, inbox=inbox, results=results, schedule=schedule)
+    check_schedule(project)
+    begun = begin(folder, project)
+    if as_json:
+        _print_json({"folder": str(begun.folder), "written": [str(path) for path in begun.written]})
+    else:
+        _say(begun.as_text())
+    return 0
+
+
+@app.command()
+@_says
 def serve(
     host: Annotated[str, typer.Option(help="Address of the server.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the server.")] = 4200,

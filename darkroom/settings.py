@@ -54,8 +54,10 @@ class RunOptions(_Form):
         default=2000, ge=1, le=100_000, description="Images a shard: the unit of work and of retry."
     )
     processes: int | None = Field(default=None, ge=1, le=256, description="Decoding processes. Empty: one a core.")
-    on_alarm: Literal["commit", "hold"] = Field(
-        default="commit", description="commit: write the rows and say alarm. hold: keep them until `darkroom release`."
+    on_alarm: Literal["commit", "hold", "fail"] = Field(
+        default="commit",
+        description="commit: write the rows and say alarm. hold: keep them until `darkroom release`. "
+        "fail: write the rows, and the run in the UI ends as failed, in the state Alarm.",
     )
     false_alarm_nights: int = Field(
         default=365,

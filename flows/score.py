@@ -10,6 +10,7 @@ from prefect import flow, get_run_logger, task, unmapped
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
+from prefect.states import Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from darkroom.errors import InboxMissing, StorageError
@@ -81,7 +82,8 @@ def score(
         evaluated = evaluate_night(attempt, inbox, settled, proof, intake, run)
         page = draw_page(attempt, inbox, settled, evaluated, proof, results, run)
         summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
-    return report_night(page, summary, results)
+    report_night(page, summary, results)
+    return ended(summary, run)  # type: ignore[no-any-return]
 
 
 @task(name="prove the bundle", cache_policy=NO_CACHE)
@@ -257,7 +259,7 @@ def commit_night(
 
 
 @task(name="report", cache_policy=NO_CACHE)
-def report_night(page: NightPage, summary: NightSummary, results: Path) -> NightSummary:
+def report_night(page: NightPage, summary: NightSummary, results: Path) -> None:
     """The night among all nights, and in the Prefect UI."""
     try:
         write_index(results)
@@ -265,6 +267,12 @@ def report_night(page: NightPage, summary: NightSummary, results: Path) -> Night
         get_run_logger().warning("The page over all nights could not be written: %s", error)
     told = f"{summary.verdict}: {in_markdown(summary.headline)}"
     create_markdown_artifact(night_artifact(page), key=f"night-{summary.night}", description=told)
+
+
+def ended(summary: NightSummary, run: RunOptions) -> Any:
+    """The summary; where an alarm is to fail the run, a state of its own name: automations tell it from an error."""
+    if run.on_alarm == "fail" and summary.verdict is NightVerdict.ALARM:
+        return Failed(name="Alarm", message=summary.headline, data=summary)
     return summary
 
 

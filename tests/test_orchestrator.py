@@ -20,8 +20,9 @@ import yaml
 
 from darkroom.errors import GateClosed, OrchestratorError
 from darkroom.orchestrator import api, serve
-from darkroom.orchestrator.deployments import DEPLOYMENTS, NIGHTLY_CRON, NIGHTLY_TIMEZONE, POOL, SCHEDULE_SLUG
+from darkroom.orchestrator.deployments import DEPLOYMENTS, POOL, SCHEDULE_SLUG
 from darkroom.orchestrator.server import is_prefect
+from darkroom.project import Project
 
 ROOT = Path(__file__).parent.parent
 FLOW = """
@@ -196,9 +197,9 @@ def test_prefect_yaml_and_serve_say_the_same() -> None:
         told = written[entry.name]
         assert told["entrypoint"] == entry.entrypoint
         assert told["description"] == entry.description
-        assert told["parameters"] == entry.parameters
+        assert told["parameters"] == entry.parameters(Project())
         assert told["work_pool"] == {"name": POOL}
-        nightly = [{"slug": SCHEDULE_SLUG, "cron": NIGHTLY_CRON, "timezone": NIGHTLY_TIMEZONE, "active": True}]
+        nightly = [{"slug": SCHEDULE_SLUG, "cron": "0 2 * * *", "timezone": "UTC", "active": True}]
         assert told["schedules"] == (nightly if entry.nightly else [])
         limit = {"limit": 1, "collision_strategy": "ENQUEUE"}
         assert told.get("concurrency_limit") == (limit if entry.nightly else None)
@@ -218,7 +219,7 @@ def registered(client: Any, tmp_path: Path) -> Any:
 
     make_pool(client)
     make_pool(client)
-    register(client, tmp_path, schedule_is_active=False)
+    register(client, tmp_path, Project(), schedule_is_active=False)
     return client
 
 
@@ -233,6 +234,7 @@ def test_the_deployments_have_full_paths_and_one_night_at_a_time(registered: Any
         "bundle": str(tmp_path / "models/model"),
         "inbox": str(tmp_path / "inbox/{night:%Y-%m-%d}"),
         "results": str(tmp_path / "results"),
+        "night": {"timezone": "UTC", "night_offset_days": -1},
     }
     assert score.global_concurrency_limit.limit == 1
     assert score.concurrency_options.collision_strategy == "ENQUEUE"
@@ -242,11 +244,11 @@ def test_the_deployments_have_full_paths_and_one_night_at_a_time(registered: Any
 def test_the_schedule_is_active_only_where_there_is_a_bundle_to_score_with(registered: Any, tmp_path: Path) -> None:
     from darkroom.orchestrator.deployments import bundle_exists, register
 
-    assert not bundle_exists(tmp_path)
+    assert not bundle_exists(tmp_path, Project())
     (before,) = registered.read_deployment_by_name("score/score").schedules
-    register(registered, tmp_path, schedule_is_active=True)
+    register(registered, tmp_path, Project(), schedule_is_active=True)
     (after,) = registered.read_deployment_by_name("score/score").schedules
-    assert (before.active, after.active, after.schedule.cron) == (False, True, NIGHTLY_CRON)
+    assert (before.active, after.active, after.schedule.cron) == (False, True, "0 2 * * *")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -254,7 +256,7 @@ def test_the_server_plans_the_nights(registered: Any, tmp_path: Path) -> None:
     # prefect 3.8.8 with SQLAlchemy 2.1 does not: its scheduler fails on every insert, and says so in its log only.
     from darkroom.orchestrator.deployments import register
 
-    register(registered, tmp_path, schedule_is_active=True)
+    register(registered, tmp_path, Project(), schedule_is_active=True)
     score = registered.read_deployment_by_name("score/score")
 
     def planned() -> list[Any]:
@@ -274,7 +276,7 @@ def test_a_night_that_is_due_stays_due_when_the_deployments_are_renewed(register
     score = registered.read_deployment_by_name("score/score")
     planned = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
     late = registered.create_flow_run_from_deployment(score.id, state=Scheduled(scheduled_time=planned))
-    register(registered, tmp_path, schedule_is_active=True)
+    register(registered, tmp_path, Project(), schedule_is_active=True)
     assert planned in [run.expected_start_time for run in _due(registered, "score/score")]
     registered.delete_flow_run(late.id)
 

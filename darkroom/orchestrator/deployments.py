@@ -5,37 +5,37 @@ from __future__ import annotations
 import importlib
 import site
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkroom.errors import DarkroomError, OrchestratorError
+from darkroom.errors import DarkroomError, OrchestratorError, WrongUse
+from darkroom.project import FILE, Project
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
 POOL = "darkroom"
-# The clock is stated, and a run is for the night of its planned start: a late or repeated run scores the right folder.
-NIGHTLY_CRON = "0 2 * * *"
-NIGHTLY_TIMEZONE = "UTC"
 SCHEDULE_SLUG = "nightly"
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """One flow, with the parameters that its form opens with."""
+    """One flow; its form opens with the project's places that it takes: parameters of these names."""
 
     name: str
     entrypoint: str
     description: str
-    parameters: dict[str, str] = field(default_factory=dict)
+    places: tuple[str, ...] = ()
     nightly: bool = False
 
-    def parameters_in(self, folder: Path) -> dict[str, str]:
-        """The parameters with paths that do not depend on where a worker runs."""
-        # Not resolve(): a symbolic link may be moved on purpose, and {night:…} is no path yet.
-        return {name: str(folder.absolute() / path) for name, path in self.parameters.items()}
+    def parameters(self, project: Project, folder: Path | None = None) -> dict[str, Any]:
+        """What the form opens with; paths in full where a folder is given."""
+        places = {
+            name: getattr(project, name) if folder is None else project.place(name, folder) for name in self.places
+        }
+        return {**places, **(project.nightly() if self.nightly else {})}
 
 
 DEPLOYMENTS = (
@@ -43,60 +43,60 @@ DEPLOYMENTS = (
         name="train",
         entrypoint="flows.train.train",
         description="Train a classifier on labelled folders, and seal it as a bundle.",
-        parameters={"models": "models"},
+        places=("models",),
     ),
     Deployment(
         name="score",
         entrypoint="flows.score.score",
         description="Score a night of new images: prove, take in, look, validate, compare, commit, report.",
-        parameters={"bundle": "models/model", "inbox": "inbox/{night:%Y-%m-%d}", "results": "results"},
+        places=("bundle", "inbox", "results"),
         nightly=True,
     ),
     Deployment(
         name="verify",
         entrypoint="flows.verify.verify",
         description="Prove a bundle: every digest, then every golden image.",
-        parameters={"bundle": "models/model"},
+        places=("bundle",),
     ),
     Deployment(
         name="adopt",
         entrypoint="flows.adopt.adopt",
         description="Make a bundle of a model that was made elsewhere, and find out how its images were prepared.",
-        parameters={"models": "models"},
+        places=("models",),
     ),
     Deployment(
         name="audit",
         entrypoint="flows.audit.audit",
         description="Look for what flatters a bundle's validation accuracy, and tell it again without.",
-        parameters={"bundle": "models/model"},
+        places=("bundle",),
     ),
     Deployment(
         name="diagnose",
         entrypoint="flows.diagnose.diagnose",
         description="Say which mistake makes the predictions that somebody got elsewhere.",
-        parameters={"bundle": "models/model"},
+        places=("bundle",),
     ),
     Deployment(
         name="evaluate",
         entrypoint="flows.evaluate.evaluate",
         description="Join labels that arrived later to what was scored: accuracy beside what was estimated.",
-        parameters={"bundle": "models/model", "results": "results"},
+        places=("bundle", "results"),
     ),
     Deployment(
         name="explain",
         entrypoint="flows.explain.explain",
         description="Say in one sentence why the prediction of one image may be wrong.",
-        parameters={"bundle": "models/model"},
+        places=("bundle",),
     ),
 )
 
 
-def bundle_exists(folder: Path) -> bool:
+def bundle_exists(folder: Path, project: Project) -> bool:
     """Whether the bundle that the nightly run would use can be found."""
     from tasks.bundle import find_bundle
 
     try:
-        find_bundle(folder / "models" / "model")
+        find_bundle(Path(project.place("bundle", folder)))
     except DarkroomError:
         return False
     return True
@@ -122,7 +122,7 @@ def make_pool(client: SyncPrefectClient) -> None:
             ) from None
 
 
-def register(client: SyncPrefectClient, folder: Path, *, schedule_is_active: bool) -> None:
+def register(client: SyncPrefectClient, folder: Path, project: Project, *, schedule_is_active: bool) -> None:
     """Create or renew the deployments, with paths below `folder`; nights that are due stay due."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.types.entrypoint import EntrypointType
@@ -133,8 +133,8 @@ def register(client: SyncPrefectClient, folder: Path, *, schedule_is_active: boo
         wanted = flow.to_deployment(
             name=deployment.name,
             description=deployment.description,
-            parameters=deployment.parameters_in(folder),
-            schedules=[_nightly(active=schedule_is_active)] if deployment.nightly else [],
+            parameters=deployment.parameters(project, folder),
+            schedules=[_nightly(project, active=schedule_is_active)] if deployment.nightly else [],
             concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
             if deployment.nightly
             else None,
@@ -189,11 +189,29 @@ def _flow(entrypoint: str) -> Any:
         ) from error
 
 
-def _nightly(*, active: bool) -> Any:
+def check_schedule(project: Project) -> None:
+    """Raises WrongUse where Prefect does not understand the schedule: before a server starts."""
+    from pydantic import ValidationError
+
+    try:
+        _nightly(project, active=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise WrongUse(
+            f"The setting schedule.{name} has a wrong value.",
+            file=FILE,
+            expected="five fields such as 0 2 * * *" if name == "cron" else "an IANA name such as Europe/Berlin or UTC",
+            found=first.get("input"),
+            todo="mend the line, and start again",
+        ) from None
+
+
+def _nightly(project: Project, *, active: bool) -> Any:
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.schedules import CronSchedule
 
-    schedule = CronSchedule(cron=NIGHTLY_CRON, timezone=NIGHTLY_TIMEZONE)
+    schedule = CronSchedule(cron=project.schedule.cron, timezone=project.schedule.timezone)
     return DeploymentScheduleCreate(schedule=schedule, active=active, slug=SCHEDULE_SLUG)
 
 

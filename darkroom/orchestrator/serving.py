@@ -13,7 +13,9 @@ from pathlib import Path
 
 from darkroom.errors import OrchestratorError
 from darkroom.orchestrator.connection import reporting_to
+from darkroom.orchestrator.deployments import DEPLOYMENTS, check_schedule
 from darkroom.orchestrator.server import Server, is_prefect
+from darkroom.project import FILE, Project
 
 
 def serve(
@@ -27,6 +29,8 @@ def serve(
     Raises: OrchestratorError, if the port is taken by something else, or the server does not start.
     """
     folder = Path.cwd()
+    project = Project.read(folder)
+    check_schedule(project)
     address = f"http://{_reachable(host)}:{port}"
     with contextlib.ExitStack() as stack:
         stack.enter_context(_sigterm_is_ctrl_c())
@@ -36,8 +40,8 @@ def serve(
                 stack.enter_context(server)
                 server.wait_until_healthy(f"{address}/api")
             stack.enter_context(reporting_to(f"{address}/api"))
-            scheduled = _register(folder, fresh=server is not None)
-            _say(_welcome(address, folder, scheduled=scheduled, ours=server is not None))
+            scheduled = _register(folder, project, fresh=server is not None)
+            _say(_welcome(address, folder, project, scheduled=scheduled, ours=server is not None))
             if ready is not None:
                 ready({"ui": address, "api": f"{address}/api", "folder": str(folder), "scheduled": scheduled})
             asyncio.run(_work(server))
@@ -81,18 +85,18 @@ def _check_free(host: str, port: int) -> None:
         ) from error
 
 
-def _register(folder: Path, *, fresh: bool) -> bool:
+def _register(folder: Path, project: Project, *, fresh: bool) -> bool:
     from prefect.client.orchestration import get_client
 
     from darkroom.orchestrator import deployments
 
-    scheduled = deployments.bundle_exists(folder)
+    scheduled = deployments.bundle_exists(folder, project)
     with get_client(sync_client=True) as client:
         lost = deployments.close_lost_runs(client) if fresh else 0
         if lost:
             _say(f"{lost} run(s) ended with the last server or worker, and are marked as crashed.")
         deployments.make_pool(client)
-        deployments.register(client, folder, schedule_is_active=scheduled)
+        deployments.register(client, folder, project, schedule_is_active=scheduled)
     return scheduled
 
 
@@ -148,25 +152,30 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _welcome(address: str, folder: Path, *, scheduled: bool, ours: bool) -> str:
-    from darkroom.orchestrator.deployments import DEPLOYMENTS
-
+def _welcome(address: str, folder: Path, project: Project, *, scheduled: bool, ours: bool) -> str:
     nightly = (
-        "every night at 02:00 UTC, for the day before"
+        f"cron {project.schedule.cron} {project.schedule.timezone}; the night is {_offset(project)}"
         if scheduled
-        else "not scheduled: models/model does not exist yet. Train it, then start darkroom serve again"
+        else f"not scheduled: {project.bundle} does not exist yet. Train it, then start darkroom serve again"
     )
     what_stops = "server and worker stop" if ours else "the worker stops"
     lines = [
         "",
         f"  Prefect      {address}",
         *(f"  {entry.name:<12} {nightly if entry.nightly else 'when you press Run'}" for entry in DEPLOYMENTS),
-        f"  Inbox        {folder / 'inbox'}/YYYY-MM-DD",
-        f"  Results      {folder / 'results'}",
+        f"  Project      {folder / FILE if (folder / FILE).exists() else f'{folder} (no {FILE}: darkroom init)'}",
+        f"  Inbox        {project.place('inbox', folder)}",
+        f"  Results      {project.place('results', folder)}",
         f"  Stop         Ctrl-C; {what_stops}, the schedule stays as it is",
         "",
     ]
     return "\n".join(lines)
+
+
+def _offset(project: Project) -> str:
+    days = project.schedule.night_offset_days
+    names = {0: "the day of the run", -1: "the day before"}
+    return names.get(days, f"{abs(days)} days {'before' if days < 0 else 'after'} the run")
 
 
 def _say(text: str) -> None:
