@@ -628,6 +628,36 @@ def promote(
 
 @app.command()
 @_says
+def reseal(
+    bundle: BundlePath,
+    reason: Annotated[str, typer.Option(help="Why, such as the upgrade; kept for good. Empty: only show.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Seal without asking.")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="Put the new version into use.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """After an upgrade: show how far the golden images have moved, and, if you agree, seal the next version."""
+    from rich.console import Console
+
+    from darkroom.asking import ask, person
+    from darkroom.orchestrator import api
+
+    with api(), person(Console(stderr=True, quiet=as_json)):
+        from flows.reseal import reseal as reseal_flow
+
+        moved = reseal_flow(bundle=bundle, agreed=yes, reason=reason, promote=promote)
+        if moved.moved and reason and not yes and not as_json:
+            _say(moved.as_text())
+            if ask("Seal the next version with the golden images as they are now?", ("no", "yes"), 0):
+                moved = reseal_flow(bundle=bundle, agreed=True, reason=reason, promote=promote)
+    if as_json:
+        _print_json(moved.model_dump(mode="json"))
+    else:
+        _say(moved.as_text())
+    return 1 if moved.moved and moved.sealed is None else 0
+
+
+@app.command()
+@_says
 def init(
     folder: Annotated[Path, typer.Argument(help="The project's folder; made where it is missing.")],
     models: Annotated[str, typer.Option(help="Where bundles are sealed.")] = "models",

@@ -59,6 +59,12 @@ DEPLOYMENTS = (
         places=("bundle",),
     ),
     Deployment(
+        name="reseal",
+        entrypoint="flows.reseal.reseal",
+        description="After an upgrade: how far a bundle's golden images have moved; once agreed, its next version.",
+        places=("bundle",),
+    ),
+    Deployment(
         name="adopt",
         entrypoint="flows.adopt.adopt",
         description="Make a bundle of a model that was made elsewhere, and find out how its images were prepared.",

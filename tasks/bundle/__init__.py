@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks.bundle.manifest import BundleManifest
 from tasks.bundle.opening import Bundle, open_bundle
+from tasks.bundle.resealing import reseal_bundle
 from tasks.bundle.sealing import SealedContents, seal_bundle
 from tasks.bundle.versions import find_bundle, promote
 from tasks.goldens.choosing import choose_goldens
@@ -21,5 +22,6 @@ __all__ = [
     "open_bundle",
     "promote",
     "replay_goldens",
+    "reseal_bundle",
     "seal_bundle",
 ]

@@ -69,11 +69,13 @@ def seal_bundle(
     promote: bool = False,
     reason: str = "sealed",
     by: str | None = None,
+    reloaded: float = RELOAD_TOLERANCE,
 ) -> Bundle:
     """Seal the next version of a bundle. The first version is put into use, a later one with `promote`.
 
     The goldens are recorded by a new process that loads model and preprocessing from the folder itself: what is
     sealed is what will be loaded at night (keras#20147). `reason` and `by` (empty: the user) go to history.jsonl.
+    `reloaded`: by how much its probabilities may differ from those of the profile.
 
     Raises: WrongUse where the contents contradict each other; UnsupportedModel where the model cannot be scored;
     TrainingFailed where saving changed it; StorageError.
@@ -85,7 +87,7 @@ def seal_bundle(
     with _sealing_folder(models / name) as folder:
         _write_contents(folder, contents)
         recorded = record_in_new_process(folder, contents.embedding_layer, len(contents.classes), contents.goldens)
-        _check_reload(contents, recorded)
+        _check_reload(contents, recorded, reloaded)
         digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files_of(folder)}
         while True:
             version = next_version(models / name)
@@ -199,7 +201,7 @@ def _write_contents(folder: Path, contents: SealedContents) -> None:
         (folder / words.GOLDENS / golden.name).write_bytes(golden.image)
 
 
-def _check_reload(contents: SealedContents, recorded: Recorded) -> None:
+def _check_reload(contents: SealedContents, recorded: Recorded, tolerance: float) -> None:
     """The reloaded model must be the one whose predictions are in the profile (keras#20147)."""
     if recorded.embedding_size != contents.embeddings.shape[1]:
         raise WrongUse(
@@ -213,11 +215,11 @@ def _check_reload(contents: SealedContents, recorded: Recorded) -> None:
         if before is None:
             continue
         gap = float(np.abs(np.asarray(before, dtype=np.float64) - golden.probabilities).max())
-        if not gap <= RELOAD_TOLERANCE:
+        if not gap <= tolerance:
             raise TrainingFailed(
                 "The model answers differently after it was saved and loaded in a new process.",
                 file=golden.name,
-                expected=f"the probabilities of the profile, within {RELOAD_TOLERANCE:g}",
+                expected=f"the probabilities of the profile, within {tolerance:g}",
                 found=f"a difference of {gap:.2g}",
                 todo="look for a layer that keeps state outside of its weights, such as an adapted Normalization; "
                 "replace it by fixed values, and train again",

@@ -54,7 +54,7 @@ class GoldenReplay:
 
 
 @dataclass(frozen=True)
-class _Now:
+class GoldenNow:
     """A golden today: fingerprints and tensor; or why its image is refused."""
 
     pixels: Fingerprint | None = None
@@ -83,13 +83,12 @@ def replay_goldens(bundle: Bundle, engine: Engine) -> GoldenReplay:
     """
     started = time.perf_counter()
     goldens = bundle.goldens()
-    with ThreadPoolExecutor(4) as pool:  # decoders let go of the interpreter's lock
-        now = list(pool.map(lambda golden: _prepared(golden, bundle.preprocessing), goldens))
+    now = prepare_goldens(goldens, bundle.preprocessing)
     difference = _between_prints("pixels", goldens, now) or _between_prints("tensor", goldens, now)
     if difference is not None:
         raise _mismatch(bundle, difference)
     outputs = engine.run(np.stack([one.values for one in now if one.values is not None]))
-    tolerance = _tolerance(bundle.manifest, engine)
+    tolerance = tolerance_of(bundle.manifest, engine)
     gaps = _gaps(goldens, outputs.probabilities)
     if not gaps.max() <= tolerance:
         raise _mismatch(bundle, _between_probabilities(bundle, goldens, outputs.probabilities, gaps, tolerance))
@@ -104,16 +103,22 @@ def replay_goldens(bundle: Bundle, engine: Engine) -> GoldenReplay:
     )
 
 
-def _prepared(golden: SealedGolden, preprocessing: Preprocessing) -> _Now:
+def prepare_goldens(goldens: Sequence[SealedGolden], preprocessing: Preprocessing) -> list[GoldenNow]:
+    """Every golden as this machine prepares it."""
+    with ThreadPoolExecutor(4) as pool:  # decoders let go of the interpreter's lock
+        return list(pool.map(lambda golden: _prepared(golden, preprocessing), goldens))
+
+
+def _prepared(golden: SealedGolden, preprocessing: Preprocessing) -> GoldenNow:
     try:
         prepared = prepare(golden.image, preprocessing)
     except ImageRefused as refusal:
-        return _Now(refused=f"no pixels at all: {refusal.reason.sentence} ({refusal.detail})")
-    return _Now(Fingerprint.of(prepared.pixels), Fingerprint.of(prepared.tensor), prepared.tensor)
+        return GoldenNow(refused=f"no pixels at all: {refusal.reason.sentence} ({refusal.detail})")
+    return GoldenNow(Fingerprint.of(prepared.pixels), Fingerprint.of(prepared.tensor), prepared.tensor)
 
 
 def _between_prints(
-    stage: Literal["pixels", "tensor"], goldens: Sequence[SealedGolden], now: Sequence[_Now]
+    stage: Literal["pixels", "tensor"], goldens: Sequence[SealedGolden], now: Sequence[GoldenNow]
 ) -> _Difference | None:
     """Fingerprints are compared by digest: equal to the bit, or different."""
     sealed = [golden.pixels if stage == "pixels" else golden.tensor for golden in goldens]
@@ -133,7 +138,8 @@ def _between_prints(
     )
 
 
-def _tolerance(manifest: BundleManifest, engine: Engine) -> float:
+def tolerance_of(manifest: BundleManifest, engine: Engine) -> float:
+    """By how much a probability may differ from the sealed one, on this engine and machine."""
     same = engine.name == manifest.engine and machine_type() == manifest.machine
     return SAME_ENGINE_TOLERANCE if same else OTHER_ENGINE_TOLERANCE
 
@@ -188,7 +194,10 @@ def _advice(stage: Stage, manifest: BundleManifest) -> str:
         moves = ", ".join(f"{name} {then[name]} → {now.get(name, 'none')}" for name in suspects)
         pins = " ".join(f"{name}=={then[name]}" for name in suspects if name in _INSTALLABLE)
         command = f" (pip install {pins})" if pins else ""
-        advice = f"since the seal: {moves}; go back to what it was sealed with{command}, or train again"
+        advice = (
+            f"since the seal: {moves}; go back to what it was sealed with{command}, or see with `darkroom reseal` how "
+            "far they moved, and seal the next version"
+        )
     else:
         same = ", ".join(f"{name} {then[name]}" for name in _SUSPECTS[stage] if name in then)
         advice = f"the libraries have the versions of the seal ({same}): look for another build of one, or changed code"
