@@ -1,0 +1,276 @@
+"""The commands that make, prove and put into use bundles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from darkroom.cli.shared import (
+    AsJson,
+    BundlePath,
+    GroupBy,
+    Models,
+    app,
+    print_json,
+    progress,
+    say,
+    says,
+    validated,
+)
+from darkroom.errors import WrongUse
+
+
+@app.command()
+@says
+def train(
+    folder: Annotated[Path, typer.Argument(help="Labelled photos: a folder a class.")],
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "model",
+    models: Models = Path("models"),
+    backbone: Annotated[str, typer.Option(help="A name of keras.applications, or SmallConvNet.")] = "MobileNetV2",
+    backbone_argument: Annotated[
+        list[str] | None, typer.Option(help="A further argument of the backbone, such as alpha=0.35. Repeatable.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="imagenet, none, or a file that holds the backbone.")] = "imagenet",
+    image_size: Annotated[int, typer.Option(help="Side of the square that the model sees, in pixels.")] = 224,
+    group_by: Annotated[GroupBy, typer.Option(help="What must not straddle the split.")] = GroupBy.IMAGE,
+    groups: Annotated[Path | None, typer.Option(help="CSV with path and group, for --group-by column.")] = None,
+    validation_share: Annotated[float, typer.Option(help="Share of the images held out.")] = 0.2,
+    preprocessing: Annotated[Path | None, typer.Option(help="A preprocessing.json of your own.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A JSON file with the whole recipe; other options win.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split, the weights and the augmentation.")] = 0,
+    ablate: Annotated[
+        int, typer.Option(help="Seeds over which each remedy against overfitting is tried, on and off. 0: not at all.")
+    ] = 0,
+    learning_curve: Annotated[
+        bool, typer.Option("--learning-curve", help="Train on 25 and 50 % of the data, too.")
+    ] = False,
+    ladder_images: Annotated[
+        int, typer.Option(help="Held-out images that go through the corruption ladder. 0: none.")
+    ] = 200,
+    sensitivity_images: Annotated[
+        int, typer.Option(help="Held-out images that are prepared wrongly in every known way. 0: none.")
+    ] = 50,
+    thumbnails: Annotated[bool, typer.Option(help="Small pictures of the photos in the bundle, for `explain`.")] = True,
+    as_json: AsJson = False,
+    *,
+    context: typer.Context,
+) -> int:
+    """Train a classifier on labelled folders and seal it, with everything learned beside it, as a bundle."""
+    from darkroom.orchestrator import api
+    from darkroom.settings import ExaminationOptions
+
+    given = {
+        "backbone": backbone,
+        "backbone_arguments": _backbone_arguments(backbone_argument or []),
+        "weights": weights,
+        "image_size": image_size,
+        "group_by": group_by.value,
+        "groups": groups,
+        "validation_share": validation_share,
+        "preprocessing": preprocessing,
+        "seed": seed,
+    }
+    examination = validated(
+        lambda: {
+            "examination": ExaminationOptions(
+                ladder_images=ladder_images,
+                sensitivity_images=sensitivity_images,
+                remedy_seeds=ablate,
+                learning_curve=learning_curve,
+                thumbnails=thumbnails,
+            )
+        }
+    )["examination"]
+    with api(), progress(as_json):
+        from flows.train import train as train_flow
+
+        sealed = train_flow(
+            folder=folder, models=models, name=name, recipe=_recipe(given, recipe, context), examination=examination
+        )
+    if as_json:
+        print_json(sealed.model_dump(mode="json"))
+    else:
+        say(sealed.as_text())
+    return 0
+
+
+@app.command()
+@says
+def adopt(
+    model: Annotated[
+        Path, typer.Argument(help="A .keras or .h5 file, a SavedModel folder, a Teachable Machine export.")
+    ],
+    data: Annotated[Path, typer.Option(help="Labelled photos that the model should know: a folder a class.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Names of the outputs in their order. Empty: beside the model, or solved.")
+    ] = None,
+    preprocessing: Annotated[
+        str, typer.Option(help="A preset, such as load_img:unit, or a preprocessing.json. Empty: inferred.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Where bundles are sealed.")] = Path("models"),
+    name: Annotated[str, typer.Option(help="Name of the bundle. Empty: that of the model's file.")] = "",
+    image_size: Annotated[int, typer.Option(help="Side of the square, for a model that takes any size.")] = 0,
+    group_by: Annotated[GroupBy, typer.Option(help="What is counted together: image, or sub-folder.")] = GroupBy.IMAGE,
+    consent: Annotated[
+        list[str] | None, typer.Option(help="Code in the model that may run while it is opened, such as Lambda:scale.")
+    ] = None,
+    ladder_images: Annotated[int, typer.Option(help="Photos that go through the corruption ladder. 0: none.")] = 200,
+    sensitivity_images: Annotated[int, typer.Option(help="Photos that are prepared in every wrong way. 0: none.")] = 50,
+    thumbnails: Annotated[bool, typer.Option(help="Small pictures of the photos in the bundle, for `explain`.")] = True,
+    seed: Annotated[int, typer.Option(help="Of the samples that are drawn.")] = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Make a bundle of anybody's model: open it, find out how its images were prepared, learn what is normal."""
+    from rich.console import Console
+
+    from darkroom.asking import person
+    from darkroom.orchestrator import api
+
+    if group_by is GroupBy.COLUMN:
+        raise WrongUse("An adopted model has no column of groups.", expected="image or sub-folder", found="column")
+    with api(), person(Console(stderr=True, quiet=as_json)), progress(as_json):
+        from flows.adopt import adopt as adopt_flow
+
+        adopted = adopt_flow(
+            model=model,
+            data=data,
+            models=out,
+            name=name,
+            labels=labels,
+            preprocessing=preprocessing,
+            image_size=image_size,
+            group_by="sub-folder" if group_by is GroupBy.SUB_FOLDER else "image",
+            consent=consent or [],
+            ladder_images=ladder_images,
+            sensitivity_images=sensitivity_images,
+            thumbnails=thumbnails,
+            seed=seed,
+        )
+    if as_json:
+        print_json(adopted.model_dump(mode="json"))
+    else:
+        say(adopted.as_text())
+    return 0
+
+
+@app.command()
+@says
+def verify(bundle: BundlePath, as_json: AsJson = False) -> int:
+    """Prove a bundle: every digest, then every golden image, from bytes to pixels to tensor to probabilities."""
+    from flows.looking import prove
+
+    proof = prove(bundle).proof
+    if as_json:
+        print_json(proof.model_dump(mode="json"))
+    else:
+        say(proof.as_text())
+    return 0
+
+
+@app.command()
+@says
+def audit(
+    bundle: BundlePath,
+    data: Annotated[Path, typer.Option(help="The folder that the bundle was trained on.")],
+    out: Annotated[Path | None, typer.Option(help="Where the page goes. Empty: audit-<bundle id>.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Look for what flatters the validation accuracy (copies, sessions, labels, shortcuts); tell it again without."""
+    from darkroom.orchestrator import api
+
+    with api(), progress(as_json):
+        from flows.audit import audit as audit_flow
+
+        audited = audit_flow(bundle=bundle, data=data, out=out)
+    if as_json:
+        print_json(audited.model_dump(mode="json"))
+    else:
+        say(audited.as_text())
+    return 0 if audited.honest else 1
+
+
+@app.command()
+@says
+def promote(
+    name: Annotated[str, typer.Argument(help="Name of the bundle.")],
+    version: Annotated[int, typer.Argument(help="The version to use from now on.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in history.jsonl.")],
+    models: Models = Path("models"),
+    as_json: AsJson = False,
+) -> int:
+    """Put a version into use. Who, when and why is kept."""
+    from darkroom.person import this_person
+    from tasks.bundle import promote as put_into_use
+
+    put_into_use(models, name, version, reason=reason, by=this_person())
+    if as_json:
+        print_json({"name": name, "version": version})
+    else:
+        typer.echo(f"{name} version {version} is in use.")
+    return 0
+
+
+@app.command()
+@says
+def reseal(
+    bundle: BundlePath,
+    reason: Annotated[str, typer.Option(help="Why, such as the upgrade; kept for good. Empty: only show.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Seal without asking.")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="Put the new version into use.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """After an upgrade: show how far the golden images have moved, and, if you agree, seal the next version."""
+    from rich.console import Console
+
+    from darkroom.asking import ask, person
+    from darkroom.orchestrator import api
+
+    with api(), person(Console(stderr=True, quiet=as_json)):
+        from flows.reseal import reseal as reseal_flow
+
+        moved = reseal_flow(bundle=bundle, agreed=yes, reason=reason, promote=promote)
+        if moved.moved and reason and not yes and not as_json:
+            say(moved.as_text())
+            if ask("Seal the next version with the golden images as they are now?", ("no", "yes"), 0):
+                moved = reseal_flow(bundle=bundle, agreed=True, reason=reason, promote=promote)
+    if as_json:
+        print_json(moved.model_dump(mode="json"))
+    else:
+        say(moved.as_text())
+    return 1 if moved.moved and moved.sealed is None else 0
+
+
+def _recipe(given: dict[str, Any], file: Path | None, context: typer.Context) -> Any:
+    """The recipe: the defaults, over them the file's settings, over them what was typed."""
+    from darkroom.settings import TrainingRecipe
+
+    stated: dict[str, Any] = {}
+    if file is not None:
+        try:
+            stated = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise WrongUse("The recipe cannot be read.", file=file, expected="a JSON object", found=error) from error
+
+    def typed(setting: str) -> bool:
+        option = "backbone_argument" if setting == "backbone_arguments" else setting
+        source = context.get_parameter_source(option)
+        return source is not None and source.name == "COMMANDLINE"
+
+    settings = {**given, **stated, **{setting: value for setting, value in given.items() if typed(setting)}}
+    return validated(lambda: {"recipe": TrainingRecipe.model_validate(settings)})["recipe"]
+
+
+def _backbone_arguments(pairs: list[str]) -> dict[str, float]:
+    arguments = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        try:
+            arguments[key] = float(value)
+        except ValueError as error:
+            raise WrongUse(
+                "A backbone argument is not understood.", expected="name=number, such as alpha=0.35", found=pair
+            ) from error
+    return arguments
