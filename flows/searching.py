@@ -1,4 +1,4 @@
-"""The search for what reproduces predictions: singles on few images, mistakes behind the model, then pairs.
+"""The search for what reproduces predictions: singles on few images, mistakes behind the model, pairs, whole pipelines.
 
 Successive halving (Karnin et al., ICML 2013): many explanations are tried on few images, those that fit best on more.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, Final
 
 import numpy as np
@@ -79,9 +79,16 @@ def search(replay: Replay, theirs: Answers, classes: Sequence[str]) -> Searched:
         behind = behind.without([one.names for one in behind.candidates])
     by_score = sorted((one for one in evidence.candidates if one.names), key=lambda one: one.score)
     ranked = [one.names[0] for one in by_score if evidence.changes(one.names)]
-    both, pairs = _pairs(replay, some, pinned, few, by_name, ranked)
+    usable = [by_name[name] for name in ranked if by_name[name].stage != "model"]
+    both, pairs = _tried(replay, some, pinned, few, _pairs(replay, usable, few_good=some.kind == "labels"))
     found, refuted = _on_all(replay, theirs, pinned, by_name, few, evidence + both)
-    return settle(found or conclude((evidence + behind + both).without(refuted)))
+    evidence = (evidence + both).without(refuted)
+    if found is None and some.kind != "labels":  # labels say too little for three at once
+        three, tried_too = _tried(replay, some, pinned, few, _pipelines(replay, variants, usable))
+        pairs += tried_too
+        found, refuted = _on_all(replay, theirs, pinned, by_name, few, evidence + three)
+        evidence = (evidence + three).without(refuted)
+    return settle(found or conclude(evidence + behind))
 
 
 def _unread(replay: Replay, variants: Sequence[Variant], rows: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -183,37 +190,46 @@ def _behind_on_all(
     return replace(settled, not_shown=found.not_shown)
 
 
-def _pairs(
+def _pairs(replay: Replay, usable: Sequence[Variant], *, few_good: bool) -> list[tuple[Variant, ...]]:
+    """All pairs of what these files show; with `few_good` those with one of the best."""
+    best = {variant.name for variant in (usable[:_BEAM_LABELS] if few_good else usable)}
+    pairs = [pair for pair in combinations(usable, 2) if pair[0].name in best]
+    return [pair for pair in pairs if applied(replay.pinned, pair) is not None]
+
+
+def _pipelines(replay: Replay, variants: Sequence[Variant], usable: Sequence[Variant]) -> list[tuple[Variant, ...]]:
+    """Another library from end to end, with a slip in the values: decoder, filter and scaling at once, as where a model
+    is trained with tf.data and called with load_img.
+    """
+    decoders = [one for one in variants if one.knob == "decoder"]  # of two that decode alike, either may be named
+    filters = [one for one in usable if one.knob in ("resizer", "interpolation")]
+    values = [one for one in usable if one.knob in ("scaling", "channel_order")]
+    made = [(three, applied(replay.pinned, three)) for three in product(decoders, filters, values)]
+    possible = [(three, one) for three, one in made if one is not None]
+    # One library for both is what people write: of equals the first is named.
+    possible.sort(key=lambda known: known[1].decode.decoder != known[1].geometry.resizer)
+    return [three for three, _ in possible]
+
+
+def _tried(
     replay: Replay,
     some: Answers,
     pinned: NDArray[np.float32],
     few: NDArray[np.intp],
-    by_name: dict[str, Variant],
-    ranked: Sequence[str],
+    together: list[tuple[Variant, ...]],
 ) -> tuple[Evidence, int]:
-    """All pairs of what these files show, fewer and fewer on more and more images."""
-    usable = [by_name[name] for name in ranked if by_name[name].stage != "model"]
-    best = {variant.name for variant in (usable[:_BEAM_LABELS] if some.kind == "labels" else usable)}
-    pairs = [
-        (one, other)
-        for one, other in combinations(usable, 2)
-        if one.name in best and applied(replay.pinned, [one, other]) is not None
-    ]
-    tried = len(pairs)
+    """What changes several knobs, fewer and fewer of them on more and more images."""
+    tried = len(together)
     order = np.lexsort((-distances(some, pinned[few]), ~undecided(some)))  # undecided first, of them the farthest
     evidence = Evidence(some, (), {})
     rungs: tuple[tuple[int, int], ...] = _RUNGS_LABELS if some.kind == "labels" else _RUNGS
     if len(few) <= rungs[-1][0]:  # of so few images two may show nothing, and all of them cost little more
         rungs = ()
-    for images, stay in (*rungs, (len(few), len(pairs))):
+    for images, stay in (*rungs, (len(few), len(together))) if together else ():
         rows = np.sort(order[:images])
-        made = [applied(replay.pinned, pair) for pair in pairs]
+        made = [applied(replay.pinned, variants) for variants in together]
         answers = replay.all_probabilities([one for one in made if one is not None], few[rows].tolist(), tell)
-        evidence = weigh(some.rows(rows), [_named(pair) for pair in pairs], answers)
-        ranking = sorted(range(len(pairs)), key=lambda place: evidence.candidates[place].score)
-        pairs = [pairs[place] for place in ranking[:stay]]
+        evidence = weigh(some.rows(rows), [tuple(one.name for one in variants) for variants in together], answers)
+        ranking = sorted(range(len(together)), key=lambda place: evidence.candidates[place].score)
+        together = [together[place] for place in ranking[:stay]]
     return evidence, tried
-
-
-def _named(pair: tuple[Variant, Variant]) -> Names:
-    return (pair[0].name, pair[1].name)
