@@ -173,7 +173,7 @@ def predict_files(bundle: Path, files: Sequence[Path], *, processes: int | None 
     """One row a file, in the order given; see darkroom.predict."""
     instruments = proved(bundle)
     jobs = [Job(key=number, path=path) for number, path in enumerate(files)]
-    looked = look(jobs, instruments, processes=min(processes or len(files), len(files)) or 1)
+    looked = look(jobs, instruments, processes=processes)
     rows = looked.rows.assign(number=looked.rows["path"].astype(int))
     refused = pd.DataFrame(
         {

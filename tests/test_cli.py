@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,3 +151,37 @@ def test_an_alarm_that_is_held_is_no_part_of_the_results_until_it_is_released(bu
     assert "Kept back" not in all_nights.read_text(encoding="utf-8")
     assert "1 night: 1 alarm." in all_nights.read_text(encoding="utf-8")
     assert json.loads(darkroom("held", *place, "--json").stdout) == []
+
+
+def test_many_files_are_decoded_by_no_more_processes_than_there_are_cores(bundle: Bundle, world: Path) -> None:
+    import threading
+
+    import psutil
+
+    import darkroom
+
+    files = sorted(world.rglob("*.jpg"))[: 8 * (os.cpu_count() or 1)]
+    most, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.05):
+            children = [child for child in psutil.Process().children() if "tasks.worker_main" in _words(child)]
+            most = max(most, len(children))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    rows = darkroom.predict(bundle.path, files)
+    done.set()
+    watcher.join()
+    assert len(rows) == len(files)
+    assert 0 < most <= (os.cpu_count() or 1)
+
+
+def _words(process: Any) -> list[str]:
+    import psutil
+
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
