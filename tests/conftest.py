@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,21 +54,39 @@ def photos(data: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run of the tests; pytest-xdist's workers have one together."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def alone(shared: Path, name: str) -> Iterator[Path]:
+    """A folder that one worker makes while the others wait for it; who comes later finds it there."""
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield shared / name
+
+
+@pytest.fixture(scope="session")
+def world(shared: Path) -> Path:
     """Training photos of the drawn world: a folder a class, a sub-folder a session."""
     from darkroom import demo_world
 
-    folder = tmp_path_factory.mktemp("world") / "training"
-    demo_world.draw_training(folder, images=320, seed=3)
+    with alone(shared, "training") as folder:
+        if not folder.exists():
+            demo_world.draw_training(folder, images=320, seed=3)
     return folder
 
 
 @pytest.fixture(scope="session")
-def bundle(world: Path, tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Bundle:
+def bundle(world: Path, shared: Path, prefect_api: str) -> Bundle:
     """A bundle as a user's: trained on the drawn world by the flow, with whole sessions held out."""
     from darkroom.settings import ExaminationOptions, HeadOptions, TrainingRecipe
     from flows.train import train
-    from tasks.bundle import open_bundle
+    from tasks.bundle import find_bundle, open_bundle
 
     recipe = TrainingRecipe(
         backbone="SmallConvNet",
@@ -76,7 +97,7 @@ def bundle(world: Path, tmp_path_factory: pytest.TempPathFactory, prefect_api: s
         head=HeadOptions(dense_units=32, dropout=0.2, epochs=6),
     )
     quick = ExaminationOptions(sensitivity_images=12)
-    sealed = train(
-        folder=world, models=tmp_path_factory.mktemp("models"), name="parts", recipe=recipe, examination=quick
-    )
-    return open_bundle(Path(sealed.path))
+    with alone(shared, "models") as models:
+        if not (models / "parts" / "current.json").exists():
+            train(folder=world, models=models, name="parts", recipe=recipe, examination=quick)
+    return open_bundle(find_bundle(models, "parts"))
