@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from uuid import UUID
 
-from prefect import flow, get_run_logger, pause_flow_run, task
+from prefect import flow, get_run_logger, pause_flow_run, resume_flow_run, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import FlowPauseTimeout
+from prefect.exceptions import NotPausedError
 from prefect.input import RunInput
 from prefect.runtime import flow_run
 from pydantic import Field
@@ -21,6 +27,7 @@ from tasks.report.untrusted import visible
 Action = Literal["list", "ask", "release", "delete"]
 
 _POLL_SECONDS = 3
+_MARGIN_SECONDS = 120
 
 
 class Answer(RunInput):
@@ -53,7 +60,7 @@ def quarantine(
     which: QuarantineFilter = QuarantineFilter(),
     note: str = "",
     by: str = "",
-    hours: float = 8.0,
+    hours: Annotated[float, Field(gt=0, le=168)] = 8.0,
 ) -> QuarantineTold:
     """List the files that could not be scored; release them for the next run, or delete their copies.
 
@@ -78,7 +85,7 @@ def quarantine(
     return told
 
 
-@task(name="list", cache_policy=NO_CACHE)
+@task(name="list", task_run_name="list", cache_policy=NO_CACHE)
 def show(results: Path, choice: Choice) -> QuarantineTold:
     """The table that a person is asked about."""
     told = done(results, choice)
@@ -86,7 +93,7 @@ def show(results: Path, choice: Choice) -> QuarantineTold:
     return told
 
 
-@task(name="carry out", cache_policy=NO_CACHE)
+@task(name="carry out", task_run_name="carry out", cache_policy=NO_CACHE)
 def carry_out(results: Path, choice: Choice) -> QuarantineTold:
     """What was chosen, and a line of it in the log."""
     told = done(results, choice, flow_run.id)
@@ -101,6 +108,7 @@ def answered(results: Path, choice: Choice, told: QuarantineTold, hours: float) 
     if not told.listed.files and not told.listed.copies:
         log.info("There is nothing to ask about.")
         return told
+    log.info("%s Press Resume, in the menu of this run, to say what becomes of them.", told.listed.sentence)
     answer = ask(told.listed, hours)
     if answer is None or answer.action == "nothing":
         said = f"Nobody answered within {hours:g} h" if answer is None else "Nothing is to be done"
@@ -121,20 +129,43 @@ def answered(results: Path, choice: Choice, told: QuarantineTold, hours: float) 
 
 def ask(listed: QuarantineList, hours: float) -> Answer | None:
     """The answer from the form behind Resume in the UI, with a reason where one is needed; None: nobody came."""
+    end = time.monotonic() + hours * 3600
     problem = ""
     while True:
         asked = "\n\n".join(part for part in (problem, f"**{listed.sentence}**", listed.reasons_table()) if part)
-        form = Answer.with_initial_data(description=asked)
-        try:
+        with nobody_answers_after(end - time.monotonic()) as late:
+            # A pause that times out fails the run, whatever it returns then; ours ends a moment before.
             answer = pause_flow_run(
-                wait_for_input=form, timeout=max(1, round(hours * 3600)), poll_interval=_POLL_SECONDS
+                wait_for_input=Answer.with_initial_data(description=asked),
+                timeout=math.ceil(max(0.0, end - time.monotonic())) + _MARGIN_SECONDS,
+                poll_interval=_POLL_SECONDS,
             )
-        except FlowPauseTimeout:
+        if late.is_set():
             return None
         if answer.action == "nothing" or answer.note.strip():
             return answer
         problem = f"**Nothing was done yet: to {answer.action}, say why in the field Note.**"
         get_run_logger().warning("To %s, a note is needed: the question is asked again.", answer.action)
+
+
+@contextmanager
+def nobody_answers_after(seconds: float) -> Iterator[threading.Event]:
+    """After so many seconds the paused run goes on with an empty answer; the event says that this was why."""
+    late = threading.Event()
+    run = UUID(flow_run.id)
+
+    def give_up() -> None:
+        with suppress(NotPausedError):  # somebody has answered at this very moment
+            resume_flow_run(run, run_input=Answer().model_dump())
+            late.set()
+
+    timer = threading.Timer(max(1.0, seconds), give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 def publish(told: QuarantineTold) -> None:

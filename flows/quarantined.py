@@ -50,8 +50,9 @@ class FileLine(_Frozen):
 
 
 class QuarantineList(_Frozen):
-    """What lies in quarantine now: by reason, and the newest files."""
+    """What lies in quarantine now: by reason, and the newest files; `filtered`: only what was asked for."""
 
+    filtered: bool = False
     files: int
     released: int
     scored_since: int
@@ -60,7 +61,7 @@ class QuarantineList(_Frozen):
     newest: tuple[FileLine, ...]
 
     @classmethod
-    def of(cls, rows: Sequence[SetAside], most: int = NEWEST) -> QuarantineList:
+    def of(cls, rows: Sequence[SetAside], *, filtered: bool = False, most: int = NEWEST) -> QuarantineList:
         """From rows in the order in which they are shown; the commonest reason comes first."""
         there = [row for row in rows if row.state is not State.SCORED]
         by_reason: dict[Reason, list[SetAside]] = defaultdict(list)
@@ -76,6 +77,7 @@ class QuarantineList(_Frozen):
             for reason, some in by_reason.items()
         ]
         return cls(
+            filtered=filtered,
             files=len(there),
             released=sum(row.state is State.RELEASED for row in there),
             scored_since=len(rows) - len(there),
@@ -87,10 +89,11 @@ class QuarantineList(_Frozen):
     @property
     def sentence(self) -> str:
         """For a person."""
-        if not self.files:
-            told = "Nothing is in quarantine."
-        else:
-            told = f"{_many(self.files, 'file')} in quarantine, {self.released:,} of them released for the next run."
+        of_these = " of those asked for" if self.filtered else ""
+        there = f"{_many(self.files, 'file')}{of_these}" if self.files else f"Nothing{of_these}"
+        told = f"{there} {'is' if self.files < 2 else 'are'} in quarantine."
+        if self.released:
+            told += f" {self.released:,} of them released: the next run looks at them once more."
         if self.scored_since:
             told += f" {self.scored_since:,} more were refused once, and have been scored since."
         return f"{told} {_many(self.copies, 'copy', 'copies')} kept." if self.copies else told
@@ -168,7 +171,8 @@ def done(results: Path, choice: Choice, run: str | None = None) -> QuarantineTol
     """Do what was chosen; `run` is the Prefect run that does it. Without Prefect, for the command line too."""
     rows = chosen(set_aside(results), choice.reasons, choice.which)
     if choice.action == "list":
-        return QuarantineTold(action=choice.action, listed=QuarantineList.of(rows))
+        filtered = bool(choice.reasons) or choice.which != QuarantineFilter()
+        return QuarantineTold(action=choice.action, listed=QuarantineList.of(rows, filtered=filtered))
     needs_a_note(choice.note)
     if choice.action == "release":
         released = release_files(results, rows, why=choice.note, by=choice.by, run=run)
@@ -176,12 +180,11 @@ def done(results: Path, choice: Choice, run: str | None = None) -> QuarantineTol
     else:
         deleted = delete_copies(results, rows, why=choice.note, by=choice.by, run=run)
         decision, words = deleted.decision, deleted_in_words(deleted)
-    after = chosen(set_aside(results), choice.reasons, choice.which)
     return QuarantineTold(
         action=choice.action,
         done=words,
         decision=None if decision is None else decision.number,
-        listed=QuarantineList.of(after),
+        listed=QuarantineList.of(set_aside(results)),
     )
 
 
