@@ -206,8 +206,8 @@ def released_in_words(told: Released) -> tuple[str, ...]:
         lines = [
             f"Decision {decision.number}: {_many(len(decision.contents), 'file')} released by {decision.by}: "
             f"{decision.why}",
-            f"The next run takes them in: {told.from_copy:,} from their copies, {told.from_place:,} from where they "
-            "were found. What is refused again comes back, with its reason.",
+            f"The next run looks at them once more: {told.from_copy:,} can be read from their copies, "
+            f"{told.from_place:,} only where they were found. What is refused again comes back, with its reason.",
         ]
     left = [
         (told.already, "released already, and waiting for the next run"),
