@@ -26,6 +26,7 @@ from flows.evaluation import Evaluated, NightFacts, RowEvidence, estimate_rows, 
 from flows.looking import Proof, look, prove, proved
 from flows.nights_before import nights_before, realised_before
 from flows.pictures import draw_night
+from flows.whence import whence
 from tasks import held, publish
 from tasks import intake as inboxes
 from tasks.arrange import Arranged
@@ -234,6 +235,7 @@ def draw_page(
         parameters=_flat(run.model_dump(mode="json")),
         versions=libraries(),
         report=next(one for one in reversed(earlier) if one) if nothing_new else str(folder / "index.html"),
+        whence=whence(proof.path),
     )
     page = draw_night(
         attempt,

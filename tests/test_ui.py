@@ -20,6 +20,7 @@ import pytest
 
 from darkroom import demo_world
 from darkroom.decisions import Act, decisions
+from darkroom.results import commits
 from tasks.bundle import Bundle
 from tests import made_up
 
@@ -138,6 +139,9 @@ def test_a_person_fills_in_the_form_and_the_run_completes(
     assert run.deployment_id == score.id
     assert run.parameters["inbox"] == str(inbox)
     assert run.state.is_completed(), served.log.read_text()
+    (whence,) = [commit.summary.whence for commit in commits(results, bundle.id)]
+    assert whence is not None
+    assert (whence.started, whence.deployment, whence.flow_run) == ("deployment", "score", str(run.id))
 
 
 def test_the_schedule_starts_a_run_of_last_night_that_completes(
@@ -166,6 +170,9 @@ def test_the_schedule_starts_a_run_of_last_night_that_completes(
     assert run.auto_scheduled
     assert abs(run.expected_start_time - start) < timedelta(seconds=1)
     assert run.state.is_completed(), served.log.read_text()
+    (whence,) = [commit.summary.whence for commit in commits(results, bundle.id)]
+    assert whence is not None
+    assert (whence.started, whence.deployment, whence.scheduled_for) == ("schedule", "score", run.expected_start_time)
 
 
 def test_a_person_is_asked_about_the_quarantine_and_answers_in_the_form(

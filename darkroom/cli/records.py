@@ -55,3 +55,26 @@ def quarantine(
     else:
         say(told.as_text())
     return 0
+
+
+@app.command()
+@says
+def trace(
+    row: Annotated[
+        str, typer.Argument(help="A content id, or its first 8 characters; or a path, as in the results or in full.")
+    ],
+    results: Results = Path("results"),
+    models: Annotated[
+        Path | None, typer.Option(help="Where bundles are sealed. Empty: where each run says that its bundle was.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Say which bundle, code, parameters and person made a row, and what was decided about it since."""
+    from tasks.trace import trace as find
+
+    told = find(results, row, models=models)
+    if as_json:
+        print_json(told.model_dump(mode="json"))
+    else:
+        say(told.as_text())
+    return 0
