@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime
 from pathlib import Path
-from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from darkroom.errors import CommitConflict, StorageError, WrongUse
+from darkroom.errors import WrongUse
 from darkroom.person import this_person
 from darkroom.reasons import NightVerdict
+from darkroom.records import add_record, read_records
 from darkroom.results import bundles, commits, now
 from darkroom.storage import Storage, storage_at
-
-_RECORD: Final = re.compile(r"(\d{8})\.json")
-_TRIES: Final = 100
 
 
 class Acknowledgement(BaseModel):
@@ -46,49 +42,28 @@ def acknowledge(
     if not reason.strip():
         raise WrongUse("An alarm is acknowledged with a reason.", expected="a reason in words", found=reason)
     chosen, inbox = _with_alarm(storage, night, bundle)
-    for _ in range(_TRIES):
-        earlier = acknowledgements(storage, chosen)
-        record = Acknowledgement(
-            number=earlier[-1].number + 1 if earlier else 1,
+    return add_record(
+        storage,
+        _folder(chosen),
+        lambda number: Acknowledgement(
+            number=number,
             bundle=chosen,
             night=night,
             inbox=inbox,
             reason=reason.strip(),
             by=by or this_person(),
             at=now(),
-        )
-        try:
-            storage.write_new(_key(chosen, record.number), record.model_dump_json(indent=1).encode())
-        except CommitConflict:
-            continue  # somebody else took this number
-        return record
-    raise StorageError(
-        "The acknowledgement could not be written: its number was taken each time.",
-        file=storage.describe(_key(chosen, record.number)),
-        todo="look who else writes acknowledgements, then try again",
+        ),
     )
 
 
 def acknowledgements(results: Storage | Path | str, bundle: str) -> list[Acknowledgement]:
     """The records of a bundle, in the order in which they were made. Raises StorageError where one cannot be read."""
-    storage = storage_at(results)
-    found = []
-    for name in storage.list(f"acknowledgements/{bundle}"):
-        if _RECORD.fullmatch(name):
-            key = f"acknowledgements/{bundle}/{name}"
-            try:
-                found.append(Acknowledgement.model_validate_json(storage.read(key)))
-            except ValidationError as error:
-                raise StorageError(
-                    f"An acknowledgement cannot be read: {error.errors()[0]['msg']}.",
-                    file=storage.describe(key),
-                    todo="restore the file from a backup",
-                ) from error
-    return found
+    return read_records(storage_at(results), _folder(bundle), Acknowledgement)
 
 
-def _key(bundle: str, number: int) -> str:
-    return f"acknowledgements/{bundle}/{number:08d}.json"
+def _folder(bundle: str) -> str:
+    return f"acknowledgements/{bundle}"
 
 
 def _with_alarm(storage: Storage, night: date, bundle: str | None) -> tuple[str, str | None]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 # whoever prints a path must not be fooled by it, and a Parquet string must be valid.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _ESCAPE = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+# The id of a bundle: name, version, and a digest of everything that it states.
+_BUNDLE = re.compile(r"(.+)-(\d+)-[0-9a-f]{12}")
 
 
 def to_text(path: str | os.PathLike[str]) -> str:
@@ -54,3 +56,15 @@ def some_of_many(names: Sequence[str], most: int = 12) -> str:
     """`a, b, c and 988 more`, for a sentence."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def bundle_name(bundle_id: str) -> str:
+    """The name that all versions of a bundle share: `parts` of `parts-3-0123456789ab`."""
+    found = _BUNDLE.fullmatch(bundle_id)
+    return found[1] if found else bundle_id
+
+
+def bundle_version(bundle_id: str) -> int | None:
+    """Its version; None: the id does not say one."""
+    found = _BUNDLE.fullmatch(bundle_id)
+    return int(found[2]) if found else None

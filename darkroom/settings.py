@@ -69,6 +69,17 @@ class RunOptions(_Form):
     thumbnails: bool = Field(default=True, description="Show small pictures in pages and artifacts.")
 
 
+class QuarantineFilter(_Form):
+    """Which of the files in quarantine; all of these together."""
+
+    night: date | None = Field(default=None, description="Refused on this night, and not since. Empty: any night.")
+    bundle: str = Field(default="", description="Id or name of the bundle that they were refused for. Empty: any.")
+    inbox: str = Field(default="", description="Folder in which they were found. Empty: any.")
+    only: tuple[str, ...] = Field(
+        default=(), description="Content ids (their first 8 characters will do) or paths. Empty: all."
+    )
+
+
 class AugmentationOptions(_Form):
     """Random changes while training, never at validation or scoring. All zero: none."""
 

@@ -80,6 +80,9 @@ class Storage(Protocol):
     def remove_folder(self, key: str) -> None:
         """Remove a folder: gone at once, or not at all; nothing happens where there is none."""
 
+    def remove(self, key: str) -> None:
+        """Remove a file; nothing happens where there is none."""
+
     def tidy(self, older_than_seconds: float) -> None:
         """Remove what writers that died left half-written."""
 
@@ -188,6 +191,16 @@ class LocalStorage:
                 return
             _sync_folder(path.parent)
             shutil.rmtree(grave, ignore_errors=True)
+
+    def remove(self, key: str) -> None:
+        """Unlink, fsync of the folder."""
+        with self._refusing("could not be removed", key):
+            path = self._path(key)
+            try:
+                os.unlink(path)  # noqa: PTH108 - the call that the crash tests count
+            except FileNotFoundError:
+                return
+            _sync_folder(path.parent)
 
     def tidy(self, older_than_seconds: float) -> None:
         """Old temporary files and folders."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -138,6 +139,36 @@ class CauseFound(_Frozen):
     todo: str = ""
 
 
+class Whence(_Frozen):
+    """Who or what started a run, with which code and which parameters."""
+
+    by: str = Field(description="The user of the process; a run from the UI has that of the worker.")
+    host: str
+    started: Literal["schedule", "deployment", "by hand"] = Field(
+        description="by the schedule; from a deployment, in the UI or by the API; or in a terminal or a program."
+    )
+    scheduled_for: datetime | None = Field(default=None, description="When the run was meant to start.")
+    flow_run: str | None = Field(default=None, description="Id of the Prefect run.")
+    flow_run_name: str | None = None
+    deployment: str | None = None
+    tags: tuple[str, ...] = Field(default=(), description="Of the Prefect run: whoever starts it may set some.")
+    code: str | None = Field(default=None, description="Git commit of darkroom, where it is known.")
+    bundle_path: str | None = None
+    parameters: dict[str, str | int | float | bool | None] = Field(
+        default_factory=dict, description="All parameters of the flow, those in groups as `group.name`."
+    )
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        how = {
+            "schedule": f"by the schedule of {self.deployment}",
+            "deployment": f"from the deployment {self.deployment}, in the UI or by the API",
+            "by hand": "by hand, in a terminal or a program",
+        }[self.started]
+        return f"started {how}; the process was {self.by}'s on {self.host}"
+
+
 class NightSummary(_Frozen):
     """A night of one bundle."""
 
@@ -162,3 +193,4 @@ class NightSummary(_Frozen):
     versions: dict[str, str] = Field(default_factory=dict)
     commit: int | None = Field(default=None, description="Number of the commit; none until it is written.")
     report: str | None = Field(default=None, description="Path of the page.")
+    whence: Whence | None = Field(default=None, description="None: made before it was recorded.")

@@ -26,12 +26,14 @@ from flows.evaluation import Evaluated, NightFacts, RowEvidence, estimate_rows, 
 from flows.looking import Proof, look, prove, proved
 from flows.nights_before import nights_before, realised_before
 from flows.pictures import draw_night
+from flows.whence import whence
 from tasks import held, publish
 from tasks import intake as inboxes
 from tasks.arrange import Arranged
 from tasks.ledger import open_ledger
 from tasks.machine import libraries
 from tasks.quarantine import Refusal, keep_copies
+from tasks.released import with_released
 from tasks.report.artifact import night_artifact
 from tasks.report.index_page import write_index
 from tasks.report.night_page import NightPage
@@ -102,10 +104,11 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
     if staging.frozen() is None:
         ledger = open_ledger(staging.storage, attempt.bundle)
         folder = Path(from_text(attempt.inbox))
+        formats = proved(Path(proof.path)).bundle.preprocessing.decode.formats
         try:
             manifest = inboxes.take_in(
                 folder,
-                formats=proved(Path(proof.path)).bundle.preprocessing.decode.formats,
+                formats=formats,
                 ledger=ledger,
                 rehash=intake.rehash,
                 settle_seconds=intake.settle_seconds,
@@ -117,6 +120,10 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
                 raise
             log.warning("The inbox of this night does not exist: %s", folder)
             manifest = inboxes.nothing_delivered(folder, ledger)
+        delivered = len(manifest.files)
+        manifest = with_released(manifest, ledger, inbox=inbox, formats=formats)
+        if len(manifest.files) > delivered:
+            log.info("Released from quarantine: %d are looked at once more", len(manifest.files) - delivered)
         staging.freeze(manifest, run.shard_size)
         log.info("Intake: %s", manifest.counts)
     else:
@@ -228,6 +235,7 @@ def draw_page(
         parameters=_flat(run.model_dump(mode="json")),
         versions=libraries(),
         report=next(one for one in reversed(earlier) if one) if nothing_new else str(folder / "index.html"),
+        whence=whence(proof.path),
     )
     page = draw_night(
         attempt,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from darkroom.decisions import Act, HeldRun, decide
 from darkroom.errors import WrongUse
 from darkroom.results import Commit
 from darkroom.storage import Storage, storage_at
@@ -27,7 +28,7 @@ def hold(run: Run, settled: Arranged, summary: NightSummary, drift: Rows = None,
         same_work = (earlier.bundle, earlier.night, earlier.inbox) == (run.bundle, run.night, run.inbox)
         if same_work and earlier.run != run.id:
             with suppress(WrongUse):  # somebody is releasing it at this moment
-                discard(storage, earlier.run)
+                discard(storage, earlier.run, why=f"Run {run.id} of the same night is kept back instead.")
 
 
 def held(results: Storage | Path | str) -> list[Intent]:
@@ -37,10 +38,14 @@ def held(results: Storage | Path | str) -> list[Intent]:
     return sorted((intent for intent in found if intent), key=lambda intent: (intent.night, intent.run))
 
 
-def release(results: Storage | Path | str, run_id: str) -> Commit:
-    """Commit a run that was kept back; what others have scored since is dropped from it."""
+def release(results: Storage | Path | str, run_id: str, *, why: str, by: str | None = None) -> Commit:
+    """Commit a run that was kept back; what others have scored since is dropped from it.
+
+    Who, when and why is recorded first: nothing is committed that the decisions do not explain.
+    """
     storage = storage_at(results)
     with _held_run(storage, run_id) as (staging, intent):
+        _record(storage, Act.RELEASE_RUN, intent, why, by)
         write_intent(staging, "intent.json", intent)
         turn = bundle_lock(storage, intent.bundle)
         try:
@@ -50,11 +55,20 @@ def release(results: Storage | Path | str, run_id: str) -> Commit:
                 turn.release()
 
 
-def discard(results: Storage | Path | str, run_id: str) -> None:
-    """Remove a run that was kept back. Its contents count as not scored: another run will score them."""
+def discard(results: Storage | Path | str, run_id: str, *, why: str, by: str | None = None) -> None:
+    """Remove a run that was kept back, and record who did, when and why.
+
+    Its contents count as not scored: another run will score them.
+    """
     storage = storage_at(results)
-    with _held_run(storage, run_id) as (staging, _):
+    with _held_run(storage, run_id) as (staging, intent):
+        _record(storage, Act.DISCARD_RUN, intent, why, by)
         storage.remove_folder(staging.key())
+
+
+def _record(storage: Storage, act: Act, intent: Intent, why: str, by: str | None) -> None:
+    what = HeldRun(run=intent.run, bundle=intent.bundle, night=intent.night, inbox=intent.inbox)
+    decide(storage, act, why=why, by=by, held=what)
 
 
 @contextmanager

@@ -223,24 +223,9 @@ class _Rows:
         path = real_path(self.walked.root, text, through_link=bool(self.link[row]))
         if path is None:
             return None, NotRead(Reason.LINK_OUT_OF_FOLDER, "became a link out of the folder")
-        content = None
-        try:
-            with opened(path, seen) as descriptor:
-                found = sniff(first_bytes(descriptor)[:FIRST_BYTES])
-                if found is None and _suffix(text) not in IMAGE_SUFFIXES:
-                    return None, FileStatus.NOT_AN_IMAGE
-                if seen.size > max_bytes:
-                    return None, NotRead(Reason.TOO_LARGE_FILE, f"{seen.size} bytes; the limit is {max_bytes}")
-                content = content_id(descriptor, seen.size)
-        except NotRead as problem:
-            return None, problem
-        if seen.size == 0:
-            return content, NotRead(Reason.EMPTY_FILE, "")
-        if found is None:
-            return content, NotRead(Reason.UNKNOWN_FORMAT, "")
-        if found not in formats:
-            return content, NotRead(Reason.FORMAT_NOT_ALLOWED, f"{found}; allowed: {', '.join(sorted(formats))}")
-        return content, None
+        return examined(
+            path, seen, named_as_image=_suffix(text) in IMAGE_SUFFIXES, formats=formats, max_bytes=max_bytes
+        )
 
     def tell_new(self, ledger: Ledger) -> None:
         """Scored before, to be scored, or a duplicate of what is to be scored."""
@@ -275,6 +260,30 @@ class _Rows:
         for start in range(0, len(rows), _FILES_A_SLICE):
             part = rows[start : start + _FILES_A_SLICE]
             yield from zip(part.tolist(), texts.take(pa.array(part)).to_pylist(), strict=True)
+
+
+def examined(
+    path: str | Path, seen: Seen, *, named_as_image: bool, formats: Collection[str], max_bytes: int
+) -> tuple[str | None, NotRead | FileStatus | None]:
+    """The content id of a file, where it was read, and why it is not to be scored, if it is not."""
+    content = None
+    try:
+        with opened(path, seen) as descriptor:
+            found = sniff(first_bytes(descriptor)[:FIRST_BYTES])
+            if found is None and not named_as_image:
+                return None, FileStatus.NOT_AN_IMAGE
+            if seen.size > max_bytes:
+                return None, NotRead(Reason.TOO_LARGE_FILE, f"{seen.size} bytes; the limit is {max_bytes}")
+            content = content_id(descriptor, seen.size)
+    except NotRead as problem:
+        return None, problem
+    if seen.size == 0:
+        return content, NotRead(Reason.EMPTY_FILE, "")
+    if found is None:
+        return content, NotRead(Reason.UNKNOWN_FORMAT, "")
+    if found not in formats:
+        return content, NotRead(Reason.FORMAT_NOT_ALLOWED, f"{found}; allowed: {', '.join(sorted(formats))}")
+    return content, None
 
 
 def _suffix(text: str) -> str:

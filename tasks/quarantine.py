@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from darkroom.decisions import Act, decisions
 from darkroom.errors import StorageError
 from darkroom.names import as_detail, from_text
 from darkroom.reasons import FileStatus, Reason
@@ -64,6 +65,7 @@ class Copies:
     new: int = 0
     refused: int = 0
     beyond_limit: int = 0
+    unwanted: int = 0
 
 
 def copy_key(content_id: str, found_format: str | None) -> str:
@@ -72,18 +74,31 @@ def copy_key(content_id: str, found_format: str | None) -> str:
     return f"{COPIES}/{content_id}{suffix}"
 
 
+def copies(storage: Storage) -> dict[str, str]:
+    """Content id → key of its copy."""
+    return {name.split(".")[0]: f"{COPIES}/{name}" for name in storage.list(COPIES)}
+
+
+def unwanted(storage: Storage) -> frozenset[str]:
+    """The contents whose copies somebody has deleted: none is made again."""
+    deleted = decisions(storage, Act.DELETE_COPIES)
+    return frozenset(content.content_id for decision in deleted for content in decision.contents)
+
+
 def keep_copies(
     storage: Storage, inbox: Path, rows: pa.Table, *, max_bytes: int = 200_000_000, max_total_bytes: int = 10**10
 ) -> Copies:
     """Copy what was quarantined for good, each content once for ever; a file that cannot be copied stops nothing.
 
     `rows` are of the quarantine schema, their paths relative to `inbox`. Not copied: what may be scored another night,
-    what was never read, files of no bytes or more than `max_bytes`, and what comes after `max_total_bytes` new bytes.
+    what was never read, files of no bytes or more than `max_bytes`, what comes after `max_total_bytes` new bytes, and
+    what somebody has deleted.
     Files are read as at intake: through no link out of the inbox, from no device, and only while their content is
     still the one that was quarantined.
     """
-    there = {name.split(".")[0] for name in storage.list(COPIES)}
-    kept = new = refused = beyond = total = 0
+    there = set(copies(storage))
+    deleted = unwanted(storage)
+    kept = new = refused = beyond = left_out = total = 0
     root = inbox.resolve()
     for row in rows.select(["path", "content_id", "retryable", "size"]).to_pylist():
         content = row["content_id"]
@@ -91,6 +106,8 @@ def keep_copies(
             continue
         if content in there:
             kept += 1
+        elif content in deleted:
+            left_out += 1
         elif row["size"] > max_bytes or total + row["size"] > max_total_bytes:
             beyond += 1
         else:
@@ -103,7 +120,7 @@ def keep_copies(
             there.add(content)
             total += row["size"]
             kept, new = kept + 1, new + 1
-    return Copies(kept, new, refused, beyond)
+    return Copies(kept, new, refused, beyond, left_out)
 
 
 def _copy(storage: Storage, root: Path, text: str, content_id: str, size: int) -> None:

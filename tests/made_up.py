@@ -15,6 +15,7 @@ from PIL import Image
 
 from darkroom import results as committed
 from darkroom.names import from_text
+from darkroom.night import folder_of_night
 from darkroom.reasons import NightVerdict, Reason
 from darkroom.schemas import (
     CATEGORICAL_PROPERTIES,
@@ -30,6 +31,7 @@ from tasks import publish
 from tasks.intake import take_in
 from tasks.ledger import open_ledger
 from tasks.quarantine import Refusal, keep_copies
+from tasks.released import with_released
 
 BUNDLE = "parts-1-0123456789ab"
 NIGHT = date(2026, 3, 1)
@@ -82,8 +84,10 @@ def predictions(rows: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(made, schema=PREDICTIONS)
 
 
-def look_at(staging: publish.Staging, shard: int, inbox: Path) -> None:
-    """One shard: what says it is broken is refused, what is gone or changed is deferred, the rest is predicted."""
+def look_at(staging: publish.Staging, shard: int, inbox: Path, *, mended: bool = False) -> None:
+    """One shard: what says it is broken is refused (unless the decoder was mended), what is gone or changed is
+    deferred, the rest is predicted.
+    """
     rows = staging.shard(shard)
     good, refused = [], []
     for position, row in enumerate(rows.to_pylist()):
@@ -94,7 +98,7 @@ def look_at(staging: publish.Staging, shard: int, inbox: Path) -> None:
             continue
         if hashlib.sha256(data).hexdigest() != row["content_id"]:
             refused.append(Refusal(row["path"], row["content_id"], Reason.CHANGED_WHILE_READING, size=row["size"]))
-        elif BROKEN in data:
+        elif BROKEN in data and not mended:
             refused.append(Refusal(row["path"], row["content_id"], Reason.BROKEN_DATA, "made so", row["size"]))
         else:
             good.append(position)
@@ -139,23 +143,27 @@ def score(
     bundle: str = BUNDLE,
     shard_size: int = 4,
     rehash: bool = False,
+    formats: tuple[str, ...] = ("PNG", "JPEG"),
+    mended: bool = False,
     verdict: NightVerdict = NightVerdict.OK,
     before_shards: Callable[[publish.Run], None] | None = None,
     before_settling: Callable[[publish.Run], None] | None = None,
     before_commit: Callable[[publish.Run], None] | None = None,
 ) -> committed.Commit:
-    """A whole night, in the order in which the flow does it."""
+    """A whole night, in the order in which the flow does it; an inbox may hold the night, as `inbox/{night}`."""
+    where, inbox = str(inbox), folder_of_night(str(inbox), night)
     with publish.begin_run(results, bundle, night, inbox) as run:
         if run.staging.frozen() is None:
             ledger = open_ledger(results, bundle)
             manifest = take_in(
-                inbox, formats=("PNG", "JPEG"), ledger=ledger, rehash=rehash, settle_seconds=0, exclude=[results]
+                inbox, formats=formats, ledger=ledger, rehash=rehash, settle_seconds=0, exclude=[results]
             )
+            manifest = with_released(manifest, ledger, inbox=where, formats=formats)
             run.staging.freeze(manifest, shard_size)
         if before_shards is not None:
             before_shards(run)
         for shard in run.staging.unfinished():
-            look_at(run.staging, shard, inbox)
+            look_at(run.staging, shard, inbox, mended=mended)
         if before_settling is not None:
             before_settling(run)
         settled = publish.settle(run)

@@ -88,8 +88,15 @@ def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
         ),
         pytest.param(["diagnose", "--bundle", "m", "--images", "."], 2, "nothing to diagnose", id="no predictions"),
         pytest.param(["verify", "nowhere"], 3, "There is no bundle", id="nothing to verify"),
-        pytest.param(["release", "some-run", "--results", "."], 2, "No run with this id", id="nothing to release"),
-        pytest.param(["discard", "../..", "--results", "."], 2, "No run with this id", id="no way out"),
+        pytest.param(
+            ["release", "some-run", "--reason", "x", "--results", "."],
+            2,
+            "No run with this id",
+            id="nothing to release",
+        ),
+        pytest.param(
+            ["discard", "../..", "--reason", "x", "--results", "."], 2, "No run with this id", id="no way out"
+        ),
     ],
 )
 def test_wrong_use_and_failure_have_their_own_exit_code_and_a_message_without_traceback(
@@ -145,7 +152,7 @@ def test_an_alarm_that_is_held_is_no_part_of_the_results_until_it_is_released(bu
     assert kept["verdict"] == "alarm"
     all_nights = tmp_path / "results" / "reports" / "index.html"
     assert f"run <bdi>{kept['run_id']}</bdi>" in all_nights.read_text(encoding="utf-8")
-    released = darkroom("release", kept["run_id"], *place)
+    released = darkroom("release", kept["run_id"], "--reason", "the lamp was meant to be dim", *place)
     assert released.returncode == 0
     assert len(package.read(tmp_path / "results")) == 40
     assert "Kept back" not in all_nights.read_text(encoding="utf-8")

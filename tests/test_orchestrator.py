@@ -225,7 +225,7 @@ def registered(client: Any, tmp_path: Path) -> Any:
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_deployments_have_full_paths_and_one_night_at_a_time(registered: Any, tmp_path: Path) -> None:
-    for flow in ("train", "score", "verify", "reseal", "adopt", "audit", "diagnose", "evaluate", "explain"):
+    for flow in [entry.name for entry in DEPLOYMENTS]:
         name = f"{flow}/{flow}"
         assert registered.read_deployment_by_name(name).work_pool_name == POOL
     score = registered.read_deployment_by_name("score/score")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from darkroom.decisions import Act, decisions
 from darkroom.errors import StorageError, WrongUse
 from darkroom.reasons import NightVerdict, Reason
 from darkroom.results import Commit, bundles, commits, find_commit, now, read
@@ -429,11 +430,15 @@ def test_a_run_that_is_kept_back_is_in_no_results_until_it_is_released(results: 
     assert [intent.run for intent in publish.held(results)] == [name]
     assert bundles(results) == []
     assert not (results / "predictions").exists()
-    done: Commit = publish.release(results, name)
+    done: Commit = publish.release(results, name, why="it is right after all")
     assert (done.run, done.verdict, done.counts.scored) == (name, NightVerdict.ALARM, 9)
     assert len(contents(results)) == 9
     assert len(read(results, "drift")) == 1
     assert publish.held(results) == []
+    (decision,) = decisions(results)
+    assert (decision.act, decision.why) == (Act.RELEASE_RUN, "it is right after all")
+    assert decision.held is not None
+    assert (decision.held.run, decision.held.night) == (name, NIGHT)
 
 
 def test_a_newer_held_run_of_the_night_replaces_the_older(results: Path, inbox: Path) -> None:
@@ -441,25 +446,40 @@ def test_a_newer_held_run_of_the_night_replaces_the_older(results: Path, inbox: 
     second = kept_back(results, inbox)
     assert first != second
     assert [intent.run for intent in publish.held(results)] == [second] == staged(results)
+    (decision,) = decisions(results)
+    assert decision.act is Act.DISCARD_RUN
+    assert decision.held is not None
+    assert decision.held.run == first
+    assert second in decision.why
 
 
 def test_a_released_run_loses_what_was_scored_meanwhile(results: Path, inbox: Path) -> None:
     name = kept_back(results, inbox)
     made_up.score(results, inbox / "cam0")
-    assert publish.release(results, name).counts.scored == 4
+    assert publish.release(results, name, why="it is right after all").counts.scored == 4
     assert len(contents(results)) == len(set(contents(results))) == 9
     assert made_up.balanced(results)
 
 
 def test_a_discarded_run_is_gone_and_its_contents_count_as_not_scored(results: Path, inbox: Path) -> None:
-    publish.discard(results, kept_back(results, inbox))
+    publish.discard(results, kept_back(results, inbox), why="the wrong folder", by="ada")
     assert staged(results) == []
+    assert [(one.act, one.by, one.why) for one in decisions(results)] == [(Act.DISCARD_RUN, "ada", "the wrong folder")]
     assert made_up.score(results, inbox).counts.scored == 9
 
 
 def test_what_is_not_kept_back_cannot_be_released(results: Path, inbox: Path) -> None:
     name = kept_back(results, inbox)
     with pytest.raises(WrongUse, match=name):
-        publish.release(results, "another")
+        publish.release(results, "another", why="x")
     with pytest.raises(WrongUse, match="kept back"):
-        publish.discard(results, "../commits")
+        publish.discard(results, "../commits", why="x")
+    assert decisions(results) == []
+
+
+def test_a_run_is_neither_released_nor_discarded_without_a_reason(results: Path, inbox: Path) -> None:
+    name = kept_back(results, inbox)
+    for act in (publish.release, publish.discard):
+        with pytest.raises(WrongUse, match="kept with its reason"):
+            act(results, name, why=" ")
+    assert [intent.run for intent in publish.held(results)] == [name]

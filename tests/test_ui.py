@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,10 @@ from typing import Any
 import pytest
 
 from darkroom import demo_world
+from darkroom.decisions import Act, decisions
+from darkroom.results import commits
 from tasks.bundle import Bundle
+from tests import made_up
 
 # Prefect's and Playwright's own warnings are not ours to mend.
 pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -92,13 +95,18 @@ def page() -> Iterator[Any]:
 
 def wait_until_ended(client: Any, *, since: set[Any], log: Path) -> Any:
     """The first run that was not there before, once it has ended."""
+    return wait_until(client, lambda state: state.is_final(), since=since, log=log)
+
+
+def wait_until(client: Any, reached: Callable[[Any], bool], *, since: set[Any], log: Path) -> Any:
+    """The first run that was not there before, once its state is so."""
     end = time.monotonic() + RUN_SECONDS
     while time.monotonic() < end:
         for run in client.read_flow_runs():
-            if run.id not in since and run.state is not None and run.state.is_final():
+            if run.id not in since and run.state is not None and reached(run.state):
                 return run
         time.sleep(1)
-    raise AssertionError(f"no run ended within {RUN_SECONDS:.0f} s\n{log.read_text()}")
+    raise AssertionError(f"no run came so far within {RUN_SECONDS:.0f} s\n{log.read_text()}")
 
 
 def test_a_person_fills_in_the_form_and_the_run_completes(
@@ -131,6 +139,9 @@ def test_a_person_fills_in_the_form_and_the_run_completes(
     assert run.deployment_id == score.id
     assert run.parameters["inbox"] == str(inbox)
     assert run.state.is_completed(), served.log.read_text()
+    (whence,) = [commit.summary.whence for commit in commits(results, bundle.id)]
+    assert whence is not None
+    assert (whence.started, whence.deployment, whence.flow_run) == ("deployment", "score", str(run.id))
 
 
 def test_the_schedule_starts_a_run_of_last_night_that_completes(
@@ -159,3 +170,47 @@ def test_the_schedule_starts_a_run_of_last_night_that_completes(
     assert run.auto_scheduled
     assert abs(run.expected_start_time - start) < timedelta(seconds=1)
     assert run.state.is_completed(), served.log.read_text()
+    (whence,) = [commit.summary.whence for commit in commits(results, bundle.id)]
+    assert whence is not None
+    assert (whence.started, whence.deployment, whence.scheduled_for) == ("schedule", "score", run.expected_start_time)
+
+
+def test_a_person_is_asked_about_the_quarantine_and_answers_in_the_form(
+    served: Served, page: Any, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    made_up.score(results, made_up.draw_inbox(tmp_path / "inbox", broken=3))
+    with client_of(served) as client:
+        before = {run.id for run in client.read_flow_runs()}
+        page.goto(f"{served.address}/v2/deployments")
+        page.get_by_role("link", name="quarantine", exact=True).first.click()
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Custom run").click()
+        page.get_by_label("results", exact=False).first.fill(str(results))
+        page.get_by_label("Select action").click()
+        page.get_by_role("option", name="ask").click()
+        page.get_by_role("button", name="Submit").click()
+        paused = wait_until(client, lambda state: state.is_paused(), since=before, log=served.log)
+        page.goto(f"{served.address}/v2/runs/flow-run/{paused.id}")
+        page.get_by_role("button", name="Open menu").click()
+        page.get_by_role("menuitem", name="Resume").click()
+        form = page.get_by_role("dialog")
+        form.get_by_text("3 files are in quarantine. 3 copies kept.").wait_for()
+        form.get_by_label("Select Action").click()
+        page.get_by_role("option", name="release").click()
+        form.get_by_label("Select Reason").click()
+        page.get_by_role("option", name="broken_data").click()
+        title = form.get_by_text("Resume Flow Run").bounding_box()
+        page.mouse.click(title["x"] + 20, title["y"] + 8)  # a list of many stays open until one clicks beside it
+        page.get_by_role("option").first.wait_for(state="hidden")
+        form.get_by_label("Note").fill("the decoder is mended")
+        form.get_by_label("By (Optional)").fill("ada")
+        page.screenshot(path=tmp_path / "resume.png")
+        form.get_by_role("button", name="Resume").click()
+        run = wait_until(client, lambda state: state.is_final(), since=before, log=served.log)
+        page.goto(f"{served.address}/v2/runs/flow-run/{run.id}")
+        page.get_by_text("Decision 1: 3 files released by ada: the decoder is mended").wait_for()
+        page.screenshot(path=tmp_path / "answered.png", full_page=True)
+    assert run.state.is_completed(), served.log.read_text()
+    (record,) = decisions(results)
+    assert (record.act, record.by, record.flow_run) == (Act.RELEASE_FILES, "ada", str(run.id))

@@ -100,7 +100,8 @@ def score(
             Console(), summary, places={"all nights": results.absolute() / INDEX, "results": results.absolute()}
         )
         if summary.commit is None:
-            typer.echo(f"Kept back. Look at the page, then: darkroom release {summary.run_id} --results {results}")
+            then = f"darkroom release {summary.run_id} --reason '…' --results {results}"
+            typer.echo(f"Kept back. Look at the page, then: {then}")
     return 1 if summary.verdict in (NightVerdict.ALARM, NightVerdict.EMPTY) else 0
 
 
@@ -184,13 +185,14 @@ def held(results: Results = Path("results"), as_json: AsJson = False) -> int:
 @says
 def release(
     run: Annotated[str, typer.Argument(help="A run that `darkroom held` lists.")],
+    reason: Annotated[str, typer.Option(help="Why; kept for good.")],
     results: Results = Path("results"),
     as_json: AsJson = False,
 ) -> int:
     """Make the rows of a run that was kept back part of the results."""
     from tasks.held import release as commit_held
 
-    summary = commit_held(results, run).summary
+    summary = commit_held(results, run, why=reason).summary
     renew_index(results)
     if as_json:
         print_json(summary.model_dump(mode="json"))
@@ -203,13 +205,14 @@ def release(
 @says
 def discard(
     run: Annotated[str, typer.Argument(help="A run that `darkroom held` lists.")],
+    reason: Annotated[str, typer.Option(help="Why; kept for good.")],
     results: Results = Path("results"),
     as_json: AsJson = False,
 ) -> int:
     """Remove a run that was kept back; its images count as not scored, and the next run takes them in again."""
     from tasks.held import discard as remove_held
 
-    remove_held(results, run)
+    remove_held(results, run, why=reason)
     renew_index(results)
     if as_json:
         print_json({"discarded": run})

@@ -94,6 +94,12 @@ DEPLOYMENTS = (
         description="Say in one sentence why the prediction of one image may be wrong.",
         places=("bundle",),
     ),
+    Deployment(
+        name="quarantine",
+        entrypoint="flows.quarantine.quarantine",
+        description="List the files that could not be scored; release them for the next run, or delete their copies.",
+        places=("results",),
+    ),
 )
 
 
@@ -170,7 +176,8 @@ def close_lost_runs(client: SyncPrefectClient) -> int:
     from prefect.client.schemas.objects import StateType
     from prefect.states import Crashed
 
-    at_work = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+    # A run that asks a person is paused in its process: nobody would take the answer any more.
+    at_work = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED]
     lost = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=at_work))),
         deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[entry.name for entry in DEPLOYMENTS])),

@@ -6,7 +6,7 @@ from tasks.bundle.manifest import BundleManifest
 from tasks.bundle.opening import Bundle, open_bundle
 from tasks.bundle.resealing import reseal_bundle
 from tasks.bundle.sealing import SealedContents, seal_bundle
-from tasks.bundle.versions import find_bundle, promote
+from tasks.bundle.versions import Remembered, find_bundle, history_of, promote
 from tasks.goldens.choosing import choose_goldens
 from tasks.goldens.record import Golden
 from tasks.goldens.replay import GoldenReplay, replay_goldens
@@ -16,9 +16,11 @@ __all__ = [
     "BundleManifest",
     "Golden",
     "GoldenReplay",
+    "Remembered",
     "SealedContents",
     "choose_goldens",
     "find_bundle",
+    "history_of",
     "open_bundle",
     "promote",
     "replay_goldens",

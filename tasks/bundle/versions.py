@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from darkroom.errors import BundleTampered, BundleUnreadable, StorageError, WrongUse
 from darkroom.storage import LocalStorage
@@ -159,6 +162,32 @@ def _nothing_in_use(folder: Path) -> BundleUnreadable:
 def _versions(folder: Path) -> list[int]:
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+class Remembered(BaseModel):
+    """A line of history.jsonl: a version was sealed, or put into use; who, when and why."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    event: str
+    version: int
+    id: str
+    reason: str = ""
+    by: str = ""
+    at: datetime
+
+
+def history_of(folder: Path) -> list[Remembered]:
+    """What history.jsonl of a bundle's folder says, in its order; lines that a writer died in are left out."""
+    try:
+        lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with suppress(ValidationError):
+            found.append(Remembered.model_validate_json(line))
+    return found
 
 
 def _remembered(folder: Path) -> Iterator[int]:
