@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Final, cast
 from uuid import UUID
 
+import pyarrow.compute as pc
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
-from darkroom.progress import tell
+from darkroom.progress import now, tell
 from darkroom.reasons import FileStatus, Reason
 from flows.in_the_ui import key_of
 from tasks.quarantine import status_of
@@ -24,14 +25,17 @@ from tasks.report.view import duration
 from tasks.staging import Run, ShardRecord, Staging
 
 _ARTIFACT_SECONDS: Final = 2.0
+# Each change is an event, too: a night of hours does not need thousands of them.
+_RARER: Final = 1 / 60  # of the time that has gone
 _LOG_SECONDS: Final = 15.0
 _PATIENCE_SECONDS: Final = 10.0
+_TOO_EARLY_SECONDS: Final = 3.0  # to tell a speed
 _WINDOW_SECONDS: Final = 30.0  # over which the speed is taken: the first shard loads what later ones have
 
 
 @dataclass(frozen=True)
 class HowFar:
-    """Images of a night: looked at (`done`), of them refused for good (`quarantined`), and the speed of late."""
+    """Images of a night: looked at (`done`), set aside, also at intake (`quarantined`), and the speed of late."""
 
     done: int
     total: int
@@ -64,6 +68,9 @@ class Counter:
     def __init__(self, staging: Staging, total: int) -> None:
         self._staging = staging
         self._total = total
+        # What the intake would not open is set aside already, and not among the images to look at.
+        statuses = staging.read_table(staging.key("manifest.parquet"), ["status"])["status"]
+        self._aside_before = pc.sum(pc.equal(statuses, str(FileStatus.QUARANTINED))).as_py() or 0
         self._lock = threading.Lock()
         self._finished: dict[int, tuple[int, int]] = {}
         self._at_work: dict[int, tuple[int, int]] = {}
@@ -87,14 +94,15 @@ class Counter:
 
     def how_far(self) -> HowFar:
         """Now."""
-        now = time.monotonic()
+        moment = time.monotonic()
         with self._lock:
             done, quarantined = self._counts()
-            self._seen.append((now, done))
-            while len(self._seen) > 2 and now - self._seen[1][0] > _WINDOW_SECONDS:
+            self._seen.append((moment, done))
+            while len(self._seen) > 2 and moment - self._seen[1][0] > _WINDOW_SECONDS:
                 self._seen.popleft()
             since, before = self._seen[0]
-        return HowFar(done, self._total, quarantined, _rate(done - before, now - since))
+        early = moment - self._begun < _TOO_EARLY_SECONDS
+        return HowFar(done, self._total, quarantined, None if early else _rate(done - before, moment - since))
 
     def in_all(self) -> tuple[HowFar, float]:
         """What this attempt did at its end, with its mean speed, and the seconds that it took."""
@@ -106,7 +114,8 @@ class Counter:
 
     def _counts(self) -> tuple[int, int]:
         both = {**self._at_work, **self._finished}
-        return sum(done for done, _ in both.values()), sum(aside for _, aside in both.values())
+        aside = self._aside_before + sum(aside for _, aside in both.values())
+        return sum(done for done, _ in both.values()), aside
 
 
 # Of the runs that are counted in this process, by run id: shards are tasks, and find the counter of their run here.
@@ -124,11 +133,12 @@ def count(run_id: str, shard: int, done: int, refused: list[Reason]) -> None:
 
 @contextmanager
 def counted(attempt: Run) -> Iterator[None]:
-    """Tell of the run's progress while inside: the artifact every two seconds, a line in the log every fifteen."""
+    """Tell of the run's progress while inside: the artifact every few seconds, the log every fifteen."""
     frozen = attempt.staging.frozen()
     if frozen is None or not frozen.to_score:
         yield
         return
+    now("looking at the images")
     counter = Counter(attempt.staging, frozen.to_score)
     teller = _Teller(counter, key_of("progress", attempt.bundle))
     _counters[attempt.id] = counter
@@ -163,19 +173,24 @@ class _Teller:
             self._log.warning("Stopped at %s", self._in_all())
 
     def _tell(self) -> None:
-        logged = time.monotonic()
+        begun = logged = time.monotonic()
         shown: HowFar | None = None
         with get_client(sync_client=True) as client:
-            while not self._over.wait(_ARTIFACT_SECONDS):
+            while not self._over.wait(self._pause(time.monotonic() - begun)):
                 self._counter.look_around()
                 far = self._counter.how_far()
+                tell("images", far.done, far.total, far.pace)
                 if far != shown:
                     self._update(client, far, far.sentence)
                 shown = far
-                if time.monotonic() - logged >= _LOG_SECONDS:
+                if time.monotonic() - logged >= _LOG_SECONDS and far.done < far.total:
                     self._log.info(far.sentence)
                     logged = time.monotonic()
             self._update(client, self._counter.how_far(), self._in_all())
+
+    @staticmethod
+    def _pause(gone: float) -> float:
+        return min(_LOG_SECONDS, max(_ARTIFACT_SECONDS, gone * _RARER))
 
     def _in_all(self) -> str:
         far, took = self._counter.in_all()

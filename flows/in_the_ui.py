@@ -9,6 +9,9 @@ from typing import Final, Literal
 from prefect.artifacts import create_markdown_artifact
 
 from darkroom.pages import address_of, place_of
+from tasks.report.artifact import night_artifact, night_told
+from tasks.report.artifact_tables import drift_artifact, drift_told, quarantine_artifact, quarantine_told
+from tasks.report.night_page import NightPage
 from tasks.report.untrusted import in_markdown
 
 Kind = Literal["night", "drift", "quarantine", "progress", "card", "audit", "diagnosis", "explanation", "evaluation"]
@@ -31,6 +34,16 @@ def show(kind: Kind, bundle_id: str, markdown: str, told: str) -> str:
     key = key_of(kind, bundle_id)
     create_markdown_artifact(markdown, key=key, description=in_markdown(told, _LONGEST))
     return key
+
+
+def show_night(page: NightPage) -> list[str]:
+    """The night, what differs, and what was set aside; their keys."""
+    summary = page.summary
+    return [
+        show("night", summary.bundle_id, night_artifact(page), night_told(page)),
+        show("drift", summary.bundle_id, drift_artifact(page), drift_told(page)),
+        show("quarantine", summary.bundle_id, quarantine_artifact(page), quarantine_told(page)),
+    ]
 
 
 def page_line(page: Path | str) -> str:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from darkroom.reasons import NightVerdict
+from darkroom.reasons import NightCause, NightVerdict
 from darkroom.summary import Counts
 from flows.evaluation import Evaluated
 from tasks.arrange import Arranged
@@ -44,14 +44,18 @@ def settled_sentence(settled: Arranged) -> str:
 
 def tell_evaluated(log: Log, evaluated: Evaluated) -> None:
     """Validation, drift, accuracy, cause, verdict; an alarm is a warning in the log, so that it is found there."""
-    log.info("Validation: %s", validation_sentence(evaluated.expectations))
-    log.info("Drift: %s", visible(drift_sentence(drift_lines(evaluated.compared.whole)), _LONGEST))
+    if evaluated.expectations:
+        log.info("Validation: %s", validation_sentence(evaluated.expectations))
+    lines = drift_lines(evaluated.compared.whole)
+    if lines:
+        log.info("Drift: %s", visible(drift_sentence(lines), _LONGEST))
     if evaluated.compared.budget_sentence:
-        log.info(evaluated.compared.budget_sentence)
+        log.debug(evaluated.compared.budget_sentence)  # the same every night, and on the page
     if evaluated.estimate.rows:
-        log.info("Accuracy: %s", visible(evaluated.estimate.sentence, _LONGEST))
+        log.info(visible(evaluated.estimate.sentence, _LONGEST))
     for cause in evaluated.causes[:1]:
-        log.info("Cause, %s: %s. %s", cause.grade, cause.cause, visible(cause.sentence, _LONGEST))
+        if cause.cause is not NightCause.NOTHING:
+            log.info("Cause, %s: %s. %s", cause.grade, cause.cause, visible(cause.sentence, _LONGEST))
     judgement = evaluated.judgement
     level = logging.WARNING if judgement.verdict in (NightVerdict.ALARM, NightVerdict.EMPTY) else logging.INFO
     log.log(level, "Verdict: %s. %s", judgement.verdict, visible(judgement.headline, _LONGEST))

@@ -10,13 +10,14 @@ from typing import Any
 from prefect import flow, get_run_logger, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from darkroom.errors import InboxMissing, StorageError
 from darkroom.names import from_text
 from darkroom.night import folder_of_night, folder_of_nights, is_a_folder_a_night, night_of
 from darkroom.pages import place_of
+from darkroom.progress import now as now_doing
 from darkroom.reasons import NightVerdict
 from darkroom.results import commits, history, learned_minimum, now
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
@@ -25,7 +26,7 @@ from darkroom.summary import NightSummary
 from expectations.budget import Budget
 from flows.counting import count, counted
 from flows.evaluation import Evaluated, NightFacts, RowEvidence, estimate_rows, evaluate, team_suites
-from flows.in_the_ui import show
+from flows.in_the_ui import show_night
 from flows.looking import Proof, look, prove, proved
 from flows.naming import named
 from flows.night_words import intake_sentence, settled_sentence, tell_evaluated
@@ -37,11 +38,10 @@ from tasks.arrange import Arranged
 from tasks.ledger import open_ledger
 from tasks.machine import libraries
 from tasks.quarantine import Refusal, keep_copies
-from tasks.report.artifact import night_artifact
-from tasks.report.artifact_tables import drift_artifact, drift_told, quarantine_artifact, quarantine_told
 from tasks.report.index_page import write_index
 from tasks.report.night_page import NightPage
 from tasks.report.page import write_page
+from tasks.report.untrusted import visible
 from tasks.runs import abandon, begin_run
 from tasks.staging import Run, Staging, stage_part
 from tasks.workers import Job, Refused
@@ -95,14 +95,16 @@ def score(
 @task(name="prove the bundle", task_run_name="prove the bundle", cache_policy=NO_CACHE)
 def prove_bundle(bundle: Path) -> Proof:
     """Digests, then golden images from bytes to probabilities; nothing is scored by a bundle that fails."""
+    now_doing("proving the bundle")
     proof = prove(bundle).proof
-    get_run_logger().info(proof.as_text())
+    get_run_logger().info("Proved: %s", proof.as_text())
     return proof
 
 
 @task(name="take in the inbox", task_run_name="take in the inbox", cache_policy=NO_CACHE)
 def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: RunOptions) -> list[int]:
     """Freeze what this run is about, once; the numbers of the shards that are still to be looked at."""
+    now_doing("taking in the inbox")
     log = get_run_logger()
     staging = attempt.staging
     if staging.frozen() is None:
@@ -164,6 +166,7 @@ def evaluate_night(
     attempt: Run, inbox: str, settled: Arranged, proof: Proof, intake: IntakeOptions, run: RunOptions
 ) -> Evaluated:
     """The learned suite and the team's own, drift, and how many images came; one verdict."""
+    now_doing("validating, and comparing with training")
     storage = attempt.staging.storage
     teams = team_suites(run.suites)
     knowledge = proved(Path(proof.path)).knowledge
@@ -209,6 +212,7 @@ def draw_page(
     attempt: Run, inbox: str, settled: Arranged, evaluated: Evaluated, proof: Proof, results: Path, run: RunOptions
 ) -> NightPage:
     """The night's page, before the commit: a run that dies between the two draws it again."""
+    now_doing("drawing the page")
     judgement = evaluated.judgement
     earlier = [
         one.summary.report
@@ -260,6 +264,7 @@ def commit_night(
     attempt: Run, settled: Arranged, evaluated: Evaluated, summary: NightSummary, intake: IntakeOptions, run: RunOptions
 ) -> NightSummary:
     """Make the rows part of the results, each content once; or keep them back, where an alarm is to be seen first."""
+    now_doing("committing")
     if intake.quarantine_copies:
         for rows in publish.settled_quarantine(attempt):
             keep_copies(attempt.staging.storage, Path(from_text(attempt.inbox)), rows)
@@ -276,25 +281,24 @@ def commit_night(
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE)
 def report_night(page: NightPage, summary: NightSummary, results: Path) -> None:
     """The night among all nights, and in the Prefect UI."""
+    now_doing("telling")
     try:
         write_index(results)
     except StorageError as error:  # what was scored is committed, and the next run writes the page anew
         get_run_logger().warning("The page over all nights could not be written: %s", error)
-    page = replace(page, summary=summary)
-    told = f"{summary.night} {summary.verdict}: {summary.headline}"
-    keys = [
-        show("night", summary.bundle_id, night_artifact(page), told),
-        show("drift", summary.bundle_id, drift_artifact(page), drift_told(page)),
-        show("quarantine", summary.bundle_id, quarantine_artifact(page), quarantine_told(page)),
-    ]
+    keys = show_night(replace(page, summary=summary))
     get_run_logger().info("Told: the artifacts %s", ", ".join(keys))
 
 
 def ended(summary: NightSummary, run: RunOptions) -> Any:
-    """The summary; where an alarm is to fail the run, a state of its own name: automations tell it from an error."""
+    """The summary, and its sentence as the message of the run's state, which the UI shows and automations can send.
+
+    Where an alarm is to fail the run, the state has a name of its own: automations tell it from an error.
+    """
+    told = f"{summary.verdict}: {visible(summary.headline, 600)}"
     if run.on_alarm == "fail" and summary.verdict is NightVerdict.ALARM:
-        return Failed(name="Alarm", message=summary.headline, data=summary)
-    return summary
+        return Failed(name="Alarm", message=told, data=summary)
+    return Completed(message=told, data=summary)
 
 
 def _expected(given: int | None, past: list[int]) -> int | None:

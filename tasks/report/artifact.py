@@ -57,6 +57,11 @@ def night_artifact(page: NightPage) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def night_told(page: NightPage) -> str:
+    """The night, its verdict and its sentence."""
+    return f"{page.summary.night} {page.summary.verdict}: {page.summary.headline}"
+
+
 def links(page: NightPage) -> str:
     """To the page of the night and to that over all nights; where nobody serves them, the path."""
     report = page.summary.report
@@ -77,8 +82,8 @@ def _causes(page: NightPage) -> list[str]:
     told = [f"**Cause, {first.grade}: {in_markdown(first.cause)}.** {in_markdown(first.sentence, _LONGEST)}"]
     if first.todo:
         told.append(f"**What to do:** {in_markdown(first.todo, _LONGEST)}")
-    told += [f"- {one.grade}: {in_markdown(one.cause)}. {in_markdown(one.sentence, _LONGEST)}" for one in others[:1]]
-    return told
+    also = (f"- Also {one.grade}: {in_markdown(one.cause)}. {in_markdown(one.sentence, _LONGEST)}" for one in others)
+    return [*told, "\n".join(also)]
 
 
 def _recent(page: NightPage) -> list[str]:

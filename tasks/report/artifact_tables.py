@@ -25,21 +25,23 @@ _LONGEST_NAME: Final = 60
 def drift_artifact(page: NightPage) -> str:
     """What differs from training, the gravest first, with what would have shown; folders; nights together."""
     lines = drift_lines(page.drift)
-    shown = lines[:_MOST_LINES]
+    # An embedding component has no meaning of its own: it is named where it moved.
+    told = [line for line in lines if line.moved or line.family != "embedding"]
+    shown = told[:_MOST_LINES]
     parts = [
         f"## {page.summary.night}: {in_markdown(drift_sentence(lines), _LONGEST)}",
         links(page),
         _table(
-            ("measure", "verdict", "effect", "would have shown", "training", "tonight"),
+            ("measure", "verdict", "effect", "detectable", "training", "tonight"),
             [_drift_row(line) for line in shown],
             right=(2, 3, 4, 5),
         ),
-        f"And {len(lines) - len(shown):,} more." if len(lines) > len(shown) else "",
+        _left_out(lines, told, shown),
         *_slices(page),
         in_markdown(page.across.sentence, _LONGEST) if page.across is not None else "",
         in_markdown(page.budget, _LONGEST),
         "sd: standard deviations of training. V: Cramér's V, 0 the same mix, 1 another one. "
-        "*Would have shown*: the smallest shift that tonight could have told from chance."
+        "*Detectable*: the smallest shift that tonight could have told from chance."
         if lines
         else "",
     ]
@@ -80,6 +82,13 @@ def _drift_row(line: DriftLine) -> tuple[str, ...]:
         view.number(line.before),
         view.number(line.tonight),
     )
+
+
+def _left_out(lines: Sequence[DriftLine], told: Sequence[DriftLine], shown: Sequence[DriftLine]) -> str:
+    components, more = len(lines) - len(told), len(told) - len(shown)
+    left = [f"{components:,} embedding components that did not move"] if components else []
+    left += [f"{more:,} more measures"] if more else []
+    return f"Not in the table: {' and '.join(left)}." if left else ""
 
 
 def _slices(page: NightPage) -> list[str]:

@@ -56,7 +56,7 @@ def _draw_images(axes: Axes, nights: Sequence[PastNight]) -> None:
         )  # fmt: skip
     axes.set_ylim(0, 1.18 * tallest)
     for x, (word, colour) in zip(
-        (0.38, 0.60, 0.80), (("trusted", NIGHT), ("suspect", _SUSPECT), ("set aside", _ASIDE)), strict=True
+        (0.42, 0.63, 0.83), (("trusted", NIGHT), ("suspect", _SUSPECT), ("set aside", _ASIDE)), strict=True
     ):
         axes.text(x, 1.07, word, transform=axes.transAxes, fontsize=8, color=colour, fontweight="bold")
 
