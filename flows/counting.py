@@ -156,6 +156,7 @@ class _Teller:
         self._counter = counter
         self._log = get_run_logger()
         far = counter.how_far()
+        self._at_the_end = far, far.sentence
         made = create_progress_artifact(far.percent, key=key, description=far.sentence)
         self._artifact = cast(UUID, made)  # not awaited: here there is no event loop
         self._over = threading.Event()
@@ -165,12 +166,15 @@ class _Teller:
         self._thread.start()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        far, took = self._counter.in_all()
+        told = f"{far.done:,} of {far.total:,} images in {duration(took)}, {far.pace}"
+        self._at_the_end = far, told
         self._over.set()
         self._thread.join(timeout=_PATIENCE_SECONDS)
         if kind is None:
-            self._log.info(self._in_all())
+            self._log.info(told)
         else:
-            self._log.warning("Stopped at %s", self._in_all())
+            self._log.warning("Stopped at %s", told)
 
     def _tell(self) -> None:
         begun = logged = time.monotonic()
@@ -186,15 +190,11 @@ class _Teller:
                 if time.monotonic() - logged >= _LOG_SECONDS and far.done < far.total:
                     self._log.info(far.sentence)
                     logged = time.monotonic()
-            self._update(client, self._counter.how_far(), self._in_all())
+            self._update(client, *self._at_the_end)
 
     @staticmethod
     def _pause(gone: float) -> float:
         return min(_LOG_SECONDS, max(_ARTIFACT_SECONDS, gone * _RARER))
-
-    def _in_all(self) -> str:
-        far, took = self._counter.in_all()
-        return f"{far.done:,} of {far.total:,} images in {duration(took)}, {far.pace}"
 
     def _update(self, client: SyncPrefectClient, far: HowFar, told: str) -> None:
         try:
