@@ -133,6 +133,7 @@ def look_again(bundle: Bundle, data: Path) -> LookedAgain:
                     tensors = np.stack([one.tensor for one in good if one.tensor is not None])
                     features.append(engine.run(tensors).embedding.astype(np.float16))
             tell("look again", len(kept) + len(not_audited), len(jobs), "training photos")
+    get_run_logger().info("Looked at %s of %s training photos again", f"{len(kept):,}", f"{len(profile):,}")
     rows = profile.iloc[kept].reset_index(drop=True)
     if len(kept) < len(profile) / 2 or set(rows["split"]) != set(_SPLITS):
         first = next(iter(not_audited), "")

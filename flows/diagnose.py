@@ -33,6 +33,7 @@ from tasks.photos import Photos, photos_in
 from tasks.predictions_file import Predictions, read_predictions
 from tasks.report.diagnosis_page import DiagnosisPage, ImageShown, as_seen, diagnosis_markdown, write_diagnosis
 from tasks.report.fixes import fixes
+from tasks.report.untrusted import visible
 from tasks.variants import Replay, applied
 
 _MOST = 2000  # images; more say nothing new
@@ -87,6 +88,7 @@ def diagnose(
         )
     only_at_a_terminal(call)
     model = prove_model(bundle)
+    get_run_logger().info("Proved: %s", model.proof.as_text())
     if predictions is not None:
         given = read(model, images, predictions)
     else:
@@ -104,6 +106,7 @@ def read(model: ProvedModel, images: Path, file: Path) -> Given:
     """Their file against the photos of the folder; of very many an even sample."""
     theirs = read_predictions(file, model.bundle.classes, photos_in(images))
     findings = theirs.findings
+    get_run_logger().info("Read: %s predictions of theirs", f"{len(theirs):,}")
     rows = np.arange(len(theirs))
     if len(theirs) > _MOST:
         rows = np.unique(np.linspace(0, len(theirs) - 1, _MOST).round().astype(int))
@@ -128,7 +131,13 @@ def call_theirs(model: ProvedModel, images: Path, target: str, samples: int, sec
 def explain(model: ProvedModel, replay: Replay, given: Given) -> Searched:
     """Every variant, mistakes behind the model, pairs."""
     searched = search(replay, given.answers, model.bundle.classes)
-    get_run_logger().info(f"{searched.found.level}: {', '.join(searched.found.variants) or 'no variant'}")
+    get_run_logger().info(
+        "Searched: %s preparations and %s pairs; %s by %s",
+        f"{searched.singles:,}",
+        f"{searched.pairs:,}",
+        searched.found.level,
+        ", ".join(searched.found.variants) or "no variant",
+    )
     return searched
 
 
@@ -208,7 +217,8 @@ def tell_it(
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE)
 def report_diagnosis(page: DiagnosisPage, written: str) -> None:
-    """The diagnosis in the Prefect UI."""
+    """The diagnosis in the log and in the Prefect UI."""
+    get_run_logger().info("%s: %s", page.verdict, visible(page.sentence, 600))
     markdown = diagnosis_markdown(page) + page_line(written)
     key = show("diagnosis", page.bundle_id, markdown, f"{page.bundle_id}, {page.verdict}: {page.sentence}")
     get_run_logger().info("Told: the artifact %s, and %s", key, place_of(written))

@@ -21,6 +21,7 @@ from flows.staging_calls import only_at_a_terminal, stated_by
 from tasks.decode import Limits
 from tasks.refusal import ImageRefused
 from tasks.report.explain_page import ExplainPage, explain_markdown, write_explanation
+from tasks.report.untrusted import visible
 from tasks.stated_prediction import StatedPrediction, read_stated
 from tasks.worker_main import read_file
 
@@ -77,7 +78,9 @@ def read(image: Path) -> bytes:
 @task(name="prove the bundle", task_run_name="prove the bundle", cache_policy=NO_CACHE)
 def prove_bundle(bundle: Path) -> Instruments:
     """Digests and goldens, unless this process has just proved them."""
-    return proved(bundle)
+    instruments = proved(bundle)
+    get_run_logger().info("Proved: %s", instruments.proof.as_text())
+    return instruments
 
 
 def stated_elsewhere(
@@ -111,7 +114,8 @@ def write(out: Path, page: ExplainPage, explained: Explained) -> Explained:
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE)
 def report_explanation(page: ExplainPage, written: str) -> None:
-    """The explanation in the Prefect UI."""
+    """The explanation in the log and in the Prefect UI."""
+    get_run_logger().info("%s: %s", visible(page.cause), visible(page.sentence, 600))
     markdown = explain_markdown(page) + page_line(written)
     key = show("explanation", page.bundle_id, markdown, f"{page.image}, {page.cause}: {page.sentence}")
     get_run_logger().info("Told: the artifact %s, and %s", key, place_of(written))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 _TILE: Final = 144
 _GAP: Final = 6
@@ -44,7 +44,7 @@ def sheet(thumbnails: Sequence[bytes]) -> bytes:
 def _tile(jpeg: bytes) -> Image.Image | None:
     try:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as opened:
-            opened.thumbnail((_TILE, _TILE))
-            return opened.convert("RGB")
+            opened.draft("RGB", (2 * _TILE, 2 * _TILE))
+            return ImageOps.contain(opened.convert("RGB"), (_TILE, _TILE))
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
