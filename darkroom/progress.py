@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress as RichBars
+    from rich.live import Live
 
 # Stage, done, total, and a note for a person.
 Progress = Callable[[str, int, int, str], None]
 
+_STARTING = " starting"
+
 _watchers: list[Progress] = []
-_bars: list[RichBars] = []
+_listeners: list[Callable[[str], None]] = []
+_shown: list[Live] = []
 
 
 def tell(stage: str, done: int, total: int, note: str = "") -> None:
@@ -23,41 +26,63 @@ def tell(stage: str, done: int, total: int, note: str = "") -> None:
         watcher(stage, done, total, note)
 
 
+def now(what: str) -> None:
+    """Tell what is being done where nobody can say how long it takes."""
+    for listener in _listeners:
+        listener(what)
+
+
 @contextmanager
 def shown(console: Console) -> Iterator[None]:
-    """A bar for each stage while inside; they vanish at the end. Where no person watches, nothing is written."""
+    """A bar for each stage while inside, and a line that says what is being done; all of it vanishes at the end.
+
+    Where no person watches, nothing is written.
+    """
     if not console.is_terminal or console.quiet:
         yield
         return
+    from rich.console import Group
+    from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
+    from rich.spinner import Spinner
 
     columns = ("   {task.description}", BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, TextColumn("{task.fields[note]}", style="dim"), console=console, transient=True) as bars:
-        known = {}
+    bars = Bars(*columns, TextColumn("{task.fields[note]}", style="dim"), console=console)
+    line = Spinner("dots", text=_STARTING, style="dim")
+    known: dict[str, Any] = {}
+    live = Live(Group(bars, line), console=console, transient=True, refresh_per_second=8)
 
-        def show(stage: str, done: int, total: int, note: str) -> None:
-            if stage not in known:
-                known[stage] = bars.add_task(stage, total=total, note=note)
-            bars.update(known[stage], completed=done, total=total, note=note)
+    def show(stage: str, done: int, total: int, note: str) -> None:
+        if stage not in known:
+            known[stage] = bars.add_task(stage, total=total, note=note)
+            if line.text == _STARTING:
+                line.update(text=f" {stage}")
+        bars.update(known[stage], completed=done, total=total, note=note)
 
+    def say(what: str) -> None:
+        line.update(text=f" {what}")
+
+    with live:
         _watchers.append(show)
-        _bars.append(bars)
+        _listeners.append(say)
+        _shown.append(live)
         try:
             yield
         finally:
             _watchers.remove(show)
-            _bars.remove(bars)
+            _listeners.remove(say)
+            _shown.remove(live)
 
 
 @contextmanager
 def paused() -> Iterator[None]:
     """No bars while inside: somebody is being asked."""
-    stopped = list(_bars)
-    for bars in stopped:
-        bars.stop()
+    stopped = list(_shown)
+    for one in stopped:
+        one.stop()
     try:
         yield
     finally:
-        for bars in stopped:
-            bars.start()
+        for one in stopped:
+            one.start()

@@ -34,6 +34,7 @@ from flows.adopting import (
 )
 from flows.card import ladder_shown, model_facts, sensitivity_shown
 from flows.examination import climb_ladder, measure
+from flows.naming import named
 from flows.origin import Named, Origin, Outcome, Preparation
 from flows.preparing import infer_preparation
 from flows.preparing_words import choice
@@ -60,7 +61,7 @@ _LONGEST = 1000  # characters of a sentence that names folders
 GroupBy = Literal["image", "sub-folder"]
 
 
-@flow(name="adopt", flow_run_name="adopt {model}")
+@flow(name="adopt", flow_run_name=named("{model}", " on {data}"))
 def adopt(
     model: Path,
     data: Path,
@@ -128,7 +129,7 @@ def adopting_folder(models: Path) -> Iterator[Path]:
         storage.remove_folder(name)
 
 
-@task(name="open the model", cache_policy=NO_CACHE)
+@task(name="open the model", task_run_name="open the model", cache_policy=NO_CACHE)
 def open_model(model: Path, work: Path, consent: Sequence[str]) -> ForeignModel:
     """What it really is, what would run in it, and a model that can be sealed."""
     theirs = open_foreign(model, work / "opened", consent=consent)
@@ -139,7 +140,7 @@ def open_model(model: Path, work: Path, consent: Sequence[str]) -> ForeignModel:
     return theirs
 
 
-@task(name="name the outputs", cache_policy=NO_CACHE)
+@task(name="name the outputs", task_run_name="name the outputs", cache_policy=NO_CACHE)
 def name_the_outputs(
     theirs: ForeignModel, engine: Engine, data: Path, group_by: GroupBy, labels: Path | None, seed: int
 ) -> Named:
@@ -175,7 +176,7 @@ def name_the_outputs(
     return Named(match_folders(dataset, order.names), order.names, order.sentence())
 
 
-@task(name="find the preparation", cache_policy=NO_CACHE)
+@task(name="find the preparation", task_run_name="find the preparation", cache_policy=NO_CACHE)
 def find_preparation(theirs: ForeignModel, engine: Engine, named: Named, preprocessing: str, seed: int) -> Preparation:
     """Infer how the images were prepared, compare it with what is stated, and decide what is sealed.
 
@@ -218,7 +219,7 @@ def find_preparation(theirs: ForeignModel, engine: Engine, named: Named, preproc
     return Preparation(choices[place], how, inferred)
 
 
-@task(name="look at the photos", cache_policy=NO_CACHE)
+@task(name="look at the photos", task_run_name="look at the photos", cache_policy=NO_CACHE)
 def look(
     theirs: ForeignModel, engine: Engine, named: Named, preprocessing: Preprocessing, work: Path, seed: int
 ) -> TrainedModel:
@@ -236,7 +237,7 @@ def look(
     )
 
 
-@task(name="examine the model", cache_policy=NO_CACHE)
+@task(name="examine the model", task_run_name="examine the model", cache_policy=NO_CACHE)
 def examine(
     looked: TrainedModel,
     knowledge: Knowledge,
@@ -255,7 +256,7 @@ def examine(
     )
 
 
-@task(name="write the card", cache_policy=NO_CACHE)
+@task(name="write the card", task_run_name="write the card", cache_policy=NO_CACHE)
 def write_card(
     name: str,
     origin: Origin,
@@ -276,7 +277,7 @@ def write_card(
     )
 
 
-@task(name="seal the bundle", cache_policy=NO_CACHE)
+@task(name="seal the bundle", task_run_name="seal the bundle", cache_policy=NO_CACHE)
 def seal(
     models: Path,
     name: str,

@@ -17,15 +17,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from darkroom.errors import DataFolderError, UnsupportedModel
 from darkroom.names import from_text
+from darkroom.pages import page_folder, place_of
 from darkroom.progress import tell
 from expectations.audit import Audit, Photo, audit_validation, mending_groups
 from expectations.restated import Restated
+from flows.in_the_ui import page_line, show
+from flows.naming import named
 from flows.pictures import thumbnails_of
 from tasks.bundle import Bundle, find_bundle, open_bundle
 from tasks.fingerprints import Fingerprints, fingerprint
@@ -79,22 +81,23 @@ class LookedAgain:
     not_audited: dict[str, str]
 
 
-@flow(name="audit", flow_run_name="audit {bundle}")
+@flow(name="audit", flow_run_name=named("{bundle}", " on {data}"))
 def audit(bundle: Path, data: Path, out: Path | None = None) -> Audited:
     """Look for what flatters a bundle's validation accuracy, and tell it again without.
 
     Args:
         bundle: A bundle, or models/NAME for the version in use.
         data: The folder that it was trained on.
-        out: Where audit.html and audit.json go. Empty: a folder audit-<bundle id>.
+        out: Where audit.html and audit.json go. Empty: a folder audit-<bundle id>, beside the pages of the nights where
+            those are served.
 
     """
     sealed = open_bundle(find_bundle(bundle))
     seen = look_again(sealed, data)
     found = examine(sealed, seen)
     page = draw(sealed, seen, found, data)
-    written = write(out or Path(f"audit-{sealed.id}"), page, found, seen, data)
-    report_audit(page)
+    written = write(page_folder(out, f"audit-{sealed.id}"), page, found, seen, data)
+    report_audit(page, written)
     return Audited(
         bundle_id=sealed.id,
         honest=found.honest,
@@ -107,7 +110,7 @@ def audit(bundle: Path, data: Path, out: Path | None = None) -> Audited:
     )
 
 
-@task(name="look again", cache_policy=NO_CACHE)
+@task(name="look again", task_run_name="look again", cache_policy=NO_CACHE)
 def look_again(bundle: Bundle, data: Path) -> LookedAgain:
     """Decode the photos of the profile with the sealed preparation; what is missing or changed is listed, not audited.
 
@@ -130,6 +133,7 @@ def look_again(bundle: Bundle, data: Path) -> LookedAgain:
                     tensors = np.stack([one.tensor for one in good if one.tensor is not None])
                     features.append(engine.run(tensors).embedding.astype(np.float16))
             tell("look again", len(kept) + len(not_audited), len(jobs), "training photos")
+    get_run_logger().info("Looked at %s of %s training photos again", f"{len(kept):,}", f"{len(profile):,}")
     rows = profile.iloc[kept].reset_index(drop=True)
     if len(kept) < len(profile) / 2 or set(rows["split"]) != set(_SPLITS):
         first = next(iter(not_audited), "")
@@ -148,7 +152,7 @@ def look_again(bundle: Bundle, data: Path) -> LookedAgain:
     )
 
 
-@task(name="examine", cache_policy=NO_CACHE)
+@task(name="examine", task_run_name="examine", cache_policy=NO_CACHE)
 def examine(bundle: Bundle, seen: LookedAgain) -> Audit:
     """Copies, sessions, labels, shortcuts; the accuracy without them."""
     found = audit_validation(
@@ -209,7 +213,7 @@ def draw(bundle: Bundle, seen: LookedAgain, found: Audit, data: Path) -> AuditPa
     )
 
 
-@task(name="write the audit", cache_policy=NO_CACHE)
+@task(name="write the audit", task_run_name="write the audit", cache_policy=NO_CACHE)
 def write(out: Path, page: AuditPage, found: Audit, seen: LookedAgain, data: Path) -> Path:
     """The page, audit.json, and groups.csv where that mends a leak."""
     files = {"audit.json": found.to_json().encode()}
@@ -218,10 +222,12 @@ def write(out: Path, page: AuditPage, found: Audit, seen: LookedAgain, data: Pat
     return write_audit(out, page, files)
 
 
-@task(name="report", cache_policy=NO_CACHE)
-def report_audit(page: AuditPage) -> None:
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
+def report_audit(page: AuditPage, written: Path) -> None:
     """The audit in the Prefect UI."""
-    create_markdown_artifact(audit_markdown(page), key="audit", description=page.bundle_id)
+    markdown = audit_markdown(page) + page_line(written)
+    key = show("audit", page.bundle_id, markdown, f"{page.bundle_id} {page.verdict}: {page.sentence}")
+    get_run_logger().info("Told: the artifact %s, and %s", key, place_of(written))
 
 
 def _feature_engine(bundle: Bundle) -> Engine | None:

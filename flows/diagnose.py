@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from darkroom.errors import WrongUse
+from darkroom.pages import page_folder, place_of
 from expectations.answers import Answers, distances
 from flows.diagnosed import Cause, Diagnosis, Fixed, explanation_of
 from flows.diagnosis_words import (
@@ -23,7 +23,9 @@ from flows.diagnosis_words import (
     runner_up_in_words,
     sentence_of,
 )
+from flows.in_the_ui import page_line, show
 from flows.looking import ProvedModel, prove_model
+from flows.naming import named
 from flows.searching import Searched, search
 from flows.staging_calls import StageDifference, call_on, compare_stages, only_at_a_terminal
 from tasks.foreign import findings_of_sealed
@@ -31,6 +33,7 @@ from tasks.photos import Photos, photos_in
 from tasks.predictions_file import Predictions, read_predictions
 from tasks.report.diagnosis_page import DiagnosisPage, ImageShown, as_seen, diagnosis_markdown, write_diagnosis
 from tasks.report.fixes import fixes
+from tasks.report.untrusted import visible
 from tasks.variants import Replay, applied
 
 _MOST = 2000  # images; more say nothing new
@@ -54,7 +57,7 @@ class Given:
     stages: tuple[StageDifference, ...] = ()
 
 
-@flow(name="diagnose", flow_run_name="diagnose against {bundle}")
+@flow(name="diagnose", flow_run_name=named("{bundle}", " on {images}"))
 def diagnose(
     bundle: Path,
     images: Path,
@@ -73,7 +76,8 @@ def diagnose(
         call: At a terminal only, instead of a file: module:function, their own predict or preprocess function.
         samples: Images that the function is called on.
         seconds: Time limit of the function.
-        out: Where diagnosis.html and diagnosis.json go. Empty: a folder diagnosis-<bundle id>.
+        out: Where diagnosis.html and diagnosis.json go. Empty: a folder diagnosis-<bundle id>, beside the pages of the
+            nights where those are served.
 
     """
     started = time.perf_counter()
@@ -84,6 +88,7 @@ def diagnose(
         )
     only_at_a_terminal(call)
     model = prove_model(bundle)
+    get_run_logger().info("Proved: %s", model.proof.as_text())
     if predictions is not None:
         given = read(model, images, predictions)
     else:
@@ -91,16 +96,17 @@ def diagnose(
     replay = Replay(model.engine, Photos(images, given.paths), model.bundle.preprocessing)
     searched = explain(model, replay, given)
     page = draw(model, replay, given, searched)
-    told = tell_it(model, given, searched, page, started, out or Path(f"diagnosis-{model.bundle.id}"))
-    report_diagnosis(page)
+    told = tell_it(model, given, searched, page, started, page_folder(out, f"diagnosis-{model.bundle.id}"))
+    report_diagnosis(page, told.page)
     return told
 
 
-@task(name="read the predictions", cache_policy=NO_CACHE)
+@task(name="read the predictions", task_run_name="read the predictions", cache_policy=NO_CACHE)
 def read(model: ProvedModel, images: Path, file: Path) -> Given:
     """Their file against the photos of the folder; of very many an even sample."""
     theirs = read_predictions(file, model.bundle.classes, photos_in(images))
     findings = theirs.findings
+    get_run_logger().info("Read: %s predictions of theirs", f"{len(theirs):,}")
     rows = np.arange(len(theirs))
     if len(theirs) > _MOST:
         rows = np.unique(np.linspace(0, len(theirs) - 1, _MOST).round().astype(int))
@@ -108,7 +114,7 @@ def read(model: ProvedModel, images: Path, file: Path) -> Given:
     return Given(tuple(theirs.paths[row] for row in rows), answers_of(theirs).rows(rows), findings)
 
 
-@task(name="call their function", cache_policy=NO_CACHE)
+@task(name="call their function", task_run_name="call their function", cache_policy=NO_CACHE)
 def call_theirs(model: ProvedModel, images: Path, target: str, samples: int, seconds: float) -> Given:
     """Their function on an even sample of the photos, stage by stage against the bundle's own."""
     photos = photos_in(images)
@@ -121,11 +127,17 @@ def call_theirs(model: ProvedModel, images: Path, target: str, samples: int, sec
     return Given(compared.paths, compared.answers, compared.findings, compared.stages)
 
 
-@task(name="explain", cache_policy=NO_CACHE)
+@task(name="explain", task_run_name="explain", cache_policy=NO_CACHE)
 def explain(model: ProvedModel, replay: Replay, given: Given) -> Searched:
     """Every variant, mistakes behind the model, pairs."""
     searched = search(replay, given.answers, model.bundle.classes)
-    get_run_logger().info(f"{searched.found.level}: {', '.join(searched.found.variants) or 'no variant'}")
+    get_run_logger().info(
+        "Searched: %s preparations and %s pairs; %s by %s",
+        f"{searched.singles:,}",
+        f"{searched.pairs:,}",
+        searched.found.level,
+        ", ".join(searched.found.variants) or "no variant",
+    )
     return searched
 
 
@@ -166,7 +178,7 @@ def draw(model: ProvedModel, replay: Replay, given: Given, searched: Searched) -
     )
 
 
-@task(name="write the diagnosis", cache_policy=NO_CACHE)
+@task(name="write the diagnosis", task_run_name="write the diagnosis", cache_policy=NO_CACHE)
 def tell_it(
     model: ProvedModel, given: Given, searched: Searched, page: DiagnosisPage, started: float, out: Path
 ) -> Diagnosis:
@@ -203,10 +215,13 @@ def tell_it(
     return told
 
 
-@task(name="report", cache_policy=NO_CACHE)
-def report_diagnosis(page: DiagnosisPage) -> None:
-    """The diagnosis in the Prefect UI."""
-    create_markdown_artifact(diagnosis_markdown(page), key="diagnosis", description=page.bundle_id)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
+def report_diagnosis(page: DiagnosisPage, written: str) -> None:
+    """The diagnosis in the log and in the Prefect UI."""
+    get_run_logger().info("%s: %s", page.verdict, visible(page.sentence, 600))
+    markdown = diagnosis_markdown(page) + page_line(written)
+    key = show("diagnosis", page.bundle_id, markdown, f"{page.bundle_id}, {page.verdict}: {page.sentence}")
+    get_run_logger().info("Told: the artifact %s, and %s", key, place_of(written))
 
 
 def _static_findings(model: ProvedModel) -> tuple[str, ...]:

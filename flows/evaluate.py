@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from darkroom.labels import newest, record_labels, recorded_labels
@@ -16,12 +15,14 @@ from darkroom.results import Commit, bundles, commits, now, read
 from expectations.accuracy import calibration_error
 from expectations.class_mix import confusion_of
 from expectations.labelling import realised, reliability
-from flows.evaluation_words import Elsewhere, Evaluation, NightRecord
+from flows.evaluation_words import Elsewhere, Evaluation, NightRecord, evaluation_markdown
+from flows.in_the_ui import show
 from flows.joining import Joined, find_images, not_there
 from flows.labels_shown import LABEL_COLUMNS, one_at_a_time, show_labels
+from flows.naming import named
 from tasks.bundle import find_bundle, open_bundle
 from tasks.labels_file import StatedLabels, read_labels
-from tasks.report.untrusted import in_markdown, visible
+from tasks.report.untrusted import visible
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class LabelledImages:
     elsewhere: Elsewhere
 
 
-@flow(name="evaluate", flow_run_name="evaluate {results}")
+@flow(name="evaluate", flow_run_name=named("{bundle}", " by {labels}"))
 def evaluate(bundle: Path, results: Path = Path("results"), labels: Path | None = None) -> Evaluation:
     """Join labels that arrived later to what was scored, and say how right it was, beside what was estimated.
 
@@ -57,7 +58,7 @@ def evaluate(bundle: Path, results: Path = Path("results"), labels: Path | None 
     return told
 
 
-@task(name="read the labels", cache_policy=NO_CACHE)
+@task(name="read the labels", task_run_name="read the labels", cache_policy=NO_CACHE)
 def take_labels(file: Path, classes: tuple[str, ...]) -> StatedLabels:
     """Every row with a class that the model knows, or an error that names the nearest."""
     stated = read_labels(file, classes, now())
@@ -66,13 +67,13 @@ def take_labels(file: Path, classes: tuple[str, ...]) -> StatedLabels:
     return stated
 
 
-@task(name="read the paths", cache_policy=NO_CACHE)
+@task(name="read the paths", task_run_name="read the paths", cache_policy=NO_CACHE)
 def read_paths(results: Path) -> pd.DataFrame:
     """Every path ever seen, with its content and night."""
     return read(results, "files", columns=["path", "content_id", "night"])
 
 
-@task(name="record the labels", cache_policy=NO_CACHE)
+@task(name="record the labels", task_run_name="record the labels", cache_policy=NO_CACHE)
 def join_and_record(stated: StatedLabels, results: Path, seen: pd.DataFrame) -> Joined:
     """Find the image of each label, and add all of them to the record, also those that no image was found for."""
     joined = find_images(stated.rows, seen)
@@ -84,7 +85,7 @@ def join_and_record(stated: StatedLabels, results: Path, seen: pd.DataFrame) -> 
     return Joined(fresh, joined.unknown, joined.ambiguous)
 
 
-@task(name="find the labelled images", cache_policy=NO_CACHE)
+@task(name="find the labelled images", task_run_name="find the labelled images", cache_policy=NO_CACHE)
 def find_labelled(results: Path, bundle: str, classes: tuple[str, ...], seen: pd.DataFrame) -> LabelledImages:
     """Every scored image of the bundle that has a label now."""
     # A label may have come before its image was scored: looked for again each time.
@@ -98,7 +99,7 @@ def find_labelled(results: Path, bundle: str, classes: tuple[str, ...], seen: pd
     return LabelledImages(rows[known], predictions.groupby("night").size(), elsewhere)
 
 
-@task(name="weigh the labels", cache_policy=NO_CACHE)
+@task(name="weigh the labels", task_run_name="weigh the labels", cache_policy=NO_CACHE)
 def weigh(
     images: LabelledImages,
     results: Path,
@@ -133,7 +134,7 @@ def weigh(
     )
 
 
-@task(name="show the labels on the pages", cache_policy=NO_CACHE)
+@task(name="show the labels on the pages", task_run_name="show the labels on the pages", cache_policy=NO_CACHE)
 def show_on_pages(results: Path, told: Evaluation, images: LabelledImages) -> None:
     """On the page of every run that has labelled images, and on that over all nights."""
     log = get_run_logger()
@@ -142,11 +143,12 @@ def show_on_pages(results: Path, told: Evaluation, images: LabelledImages) -> No
     log.info("Labels of %d nights are shown on their pages", len(told.nights))
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
 def report_evaluation(told: Evaluation) -> None:
     """The record in the Prefect UI."""
-    lines = "\n\n".join(in_markdown(line, 1000) for line in told.as_text().splitlines())
-    create_markdown_artifact(lines, key="evaluation", description=told.bundle_id)
+    right = "no labels" if not told.nights else told.nights[-1].as_text()
+    key = show("evaluation", told.bundle_id, evaluation_markdown(told), f"{told.bundle_id}: {right}")
+    get_run_logger().info("Told: the artifact %s", key)
 
 
 def _elsewhere(results: Path, bundle: str, contents: pd.Series, other_classes: int) -> Elsewhere:

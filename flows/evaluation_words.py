@@ -7,8 +7,10 @@ from datetime import date
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from darkroom.summary import AccuracyEstimate, Share
+from tasks.report.untrusted import in_markdown
 
 _SHOWN = 10
+_MOST_NIGHTS = 60
 
 
 class _Frozen(BaseModel):
@@ -100,8 +102,8 @@ class Evaluation(_Frozen):
         ]
         return sum(off) / len(off) if off else None
 
-    def as_text(self) -> str:
-        """For a person."""
+    def beginning(self) -> list[str]:
+        """What became of the labels that were brought, and of those that are not counted."""
         lines: list[str] = []
         if self.given or self.empty:
             lines.append(
@@ -117,23 +119,33 @@ class Evaluation(_Frozen):
             if paths:
                 more = f", … ({len(paths):,})" if len(paths) > _SHOWN else ""
                 lines.append(f"{told}: {', '.join(paths[:_SHOWN])}{more}")
-        lines += self.elsewhere.sentences()
+        return lines + self.elsewhere.sentences()
+
+    def as_text(self) -> str:
+        """For a person."""
+        lines = self.beginning()
         if not self.labelled:
             return "\n".join([*lines, f"No scored image of {self.bundle_id} has a label."])
         lines += [one.as_text() for one in self.nights]
-        judged = [one for one in self.nights if one.design == "strata" and one.held is not None]
-        if judged and self.estimator_error is not None:
-            held = sum(bool(one.held) for one in judged)
-            lines.append(
-                f"The estimate held on {held} of {len(judged)} nights; "
-                f"mean error {100 * self.estimator_error:.1f} points."
-            )
-        lines.append(f"Calibration error {self.calibration_error:.3f}." + (" Most confused:" if self._confused else ""))
-        lines += [f"  {n:,} × {own} taken for {other}" for n, own, other in self._confused[:_SHOWN]]
+        lines += [self.held_sentence]
+        lines.append(f"Calibration error {self.calibration_error:.3f}." + (" Most confused:" if self.confused else ""))
+        lines += [f"  {n:,} × {own} taken for {other}" for n, own, other in self.confused[:_SHOWN]]
         return "\n".join(line for line in lines if line)
 
     @property
-    def _confused(self) -> list[tuple[int, str, str]]:
+    def held_sentence(self) -> str:
+        """On how many nights the estimate held; empty where no night can say."""
+        judged = [one for one in self.nights if one.design == "strata" and one.held is not None]
+        if not judged or self.estimator_error is None:
+            return ""
+        held = sum(bool(one.held) for one in judged)
+        return (
+            f"The estimate held on {held} of {len(judged)} nights; mean error {100 * self.estimator_error:.1f} points."
+        )
+
+    @property
+    def confused(self) -> list[tuple[int, str, str]]:
+        """(images, label, prediction) of what was wrong, the commonest first."""
         pairs = [
             (n, own, other)
             for own, row in zip(self.classes, self.confusion, strict=True)
@@ -141,3 +153,29 @@ class Evaluation(_Frozen):
             if own != other and n
         ]
         return sorted(pairs, reverse=True)
+
+
+def evaluation_markdown(told: Evaluation) -> str:
+    """For the Prefect UI: a line a night, the newest first, and what is taken for what."""
+    parts = [f"## Labels of {in_markdown(told.bundle_id)}", *(in_markdown(line, 1000) for line in told.beginning())]
+    if not told.labelled:
+        return "\n\n".join([*parts, "No scored image has a label."]) + "\n"
+    rows = [_night_row(one) for one in reversed(told.nights[-_MOST_NIGHTS:])]
+    head = ["| night | labelled | accuracy (90 %) | estimated | held |", "| --- | ---: | --- | --- | --- |"]
+    parts += ["\n".join([*head, *rows]), told.held_sentence]
+    if told.calibration_error is not None:
+        parts.append(f"Calibration error {told.calibration_error:.3f}.")
+    if told.confused:
+        lines = [f"| {in_markdown(own)} | {in_markdown(other)} | {n:,} |" for n, own, other in told.confused[:_SHOWN]]
+        parts.append("\n".join(["| label | taken for | images |", "| --- | --- | ---: |", *lines]))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _night_row(one: NightRecord) -> str:
+    estimate = one.estimate
+    told, held = "–", "–"
+    if estimate is not None and estimate.value is not None and estimate.low is not None and estimate.high is not None:
+        told = f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+        held = "yes" if one.held else "**no**"
+    accuracy = f"{one.accuracy:.1%} ({one.low:.1%} to {one.high:.1%})"
+    return f"| {one.night} | {one.labelled:,} of {one.scored:,} | {accuracy} | {told} | {held} |"

@@ -6,24 +6,27 @@ import hashlib
 import json
 from pathlib import Path
 
-from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from darkroom.errors import WrongUse
+from darkroom.pages import page_folder, place_of
 from flows.explained import Explained, record_of
 from flows.explaining import Told, explain_bytes
 from flows.explanation_shown import page_of
+from flows.in_the_ui import page_line, show
 from flows.looking import Instruments, ProvedModel, proved
+from flows.naming import named
 from flows.staging_calls import only_at_a_terminal, stated_by
 from tasks.decode import Limits
 from tasks.refusal import ImageRefused
 from tasks.report.explain_page import ExplainPage, explain_markdown, write_explanation
+from tasks.report.untrusted import visible
 from tasks.stated_prediction import StatedPrediction, read_stated
 from tasks.worker_main import read_file
 
 
-@flow(name="explain", flow_run_name="explain {image}")
+@flow(name="explain", flow_run_name=named("{image}", " by {bundle}"))
 def explain(
     image: Path,
     bundle: Path,
@@ -40,7 +43,8 @@ def explain(
         prediction: What was predicted elsewhere: a class, class=confidence, or a JSON list of probabilities.
         call: At a terminal only, instead: module:function, their own predict or preprocess function.
         seconds: Time limit of the function.
-        out: Where explain.html and explain.json go. Empty: a folder explained-<first digits of the content's sha256>.
+        out: Where explain.html and explain.json go. Empty: a folder explained-<first digits of the content's sha256>,
+            beside the pages of the nights where those are served.
 
     """
     if prediction is not None and call is not None:
@@ -52,8 +56,8 @@ def explain(
     told = explain_image(data, instruments, stated)
     page = page_of(image, told, instruments.bundle)
     explained = record_of(image, data, told, instruments.bundle)
-    explained = write(out or Path(f"explained-{hashlib.sha256(data).hexdigest()[:12]}"), page, explained)
-    report_explanation(page)
+    explained = write(page_folder(out, f"explained-{hashlib.sha256(data).hexdigest()[:12]}"), page, explained)
+    report_explanation(page, explained.page)
     return explained
 
 
@@ -71,10 +75,12 @@ def read(image: Path) -> bytes:
         ) from refused
 
 
-@task(name="prove the bundle", cache_policy=NO_CACHE)
+@task(name="prove the bundle", task_run_name="prove the bundle", cache_policy=NO_CACHE)
 def prove_bundle(bundle: Path) -> Instruments:
     """Digests and goldens, unless this process has just proved them."""
-    return proved(bundle)
+    instruments = proved(bundle)
+    get_run_logger().info("Proved: %s", instruments.proof.as_text())
+    return instruments
 
 
 def stated_elsewhere(
@@ -87,13 +93,17 @@ def stated_elsewhere(
     return None if prediction is None else read_stated(prediction, instruments.bundle.classes)
 
 
-@task(name="look, compare, shake, name the cause", cache_policy=NO_CACHE)
+@task(
+    name="look, compare, shake, name the cause",
+    task_run_name="look, compare, shake, name the cause",
+    cache_policy=NO_CACHE,
+)
 def explain_image(data: bytes, instruments: Instruments, stated: StatedPrediction | None) -> Told:
     """One decode and one forward pass; then every variant and every slight change."""
     return explain_bytes(data, instruments, stated)
 
 
-@task(name="write the explanation", cache_policy=NO_CACHE)
+@task(name="write the explanation", task_run_name="write the explanation", cache_policy=NO_CACHE)
 def write(out: Path, page: ExplainPage, explained: Explained) -> Explained:
     """The page, and the same for programs."""
     whole = explained.model_copy(update={"page": str(out / "explain.html")})
@@ -102,7 +112,10 @@ def write(out: Path, page: ExplainPage, explained: Explained) -> Explained:
     return whole
 
 
-@task(name="report", cache_policy=NO_CACHE)
-def report_explanation(page: ExplainPage) -> None:
-    """The explanation in the Prefect UI."""
-    create_markdown_artifact(explain_markdown(page), key="explanation", description=page.bundle_id)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
+def report_explanation(page: ExplainPage, written: str) -> None:
+    """The explanation in the log and in the Prefect UI."""
+    get_run_logger().info("%s: %s", visible(page.cause), visible(page.sentence, 600))
+    markdown = explain_markdown(page) + page_line(written)
+    key = show("explanation", page.bundle_id, markdown, f"{page.image}, {page.cause}: {page.sentence}")
+    get_run_logger().info("Told: the artifact %s, and %s", key, place_of(written))

@@ -5,7 +5,7 @@ The nightly shard and `darkroom.predict` both come through here; it is where tas
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -145,11 +145,14 @@ def look(
     processes: int | None = None,
     teams: Sequence[TeamSuite] = (),
     closely: bool = False,
+    told: Callable[[int, Sequence[Refused]], None] | None = None,
 ) -> Looked:
     """Decode, measure, predict and doubt; keys of the jobs are the paths of the rows.
 
-    `closely` keeps what it takes to explain: for a few images, because pixels stay in memory.
+    `closely` keeps what it takes to explain: for a few images, because pixels stay in memory. `told` hears after each
+    batch how many of the jobs are done, and which of them were refused; without it, whoever watches this process does.
     """
+    told = told or (lambda done, _: tell("images", done, len(jobs)))
     wanted = Wanted(tensor=True, properties=True, resized=closely, thumbnail=_PICTURE if closely else 0)
     kept: list[Arrived] = []
     refused: list[Refused] = []
@@ -160,7 +163,7 @@ def look(
             batches.append(_predicted(batch, instruments))
             kept += batch if closely else []
             seen += len(batch)
-            tell("images", seen + len(refused), len(jobs))
+            told(seen + len(refused), refused)
     if not batches:
         return Looked(PREDICTIONS.empty_table().to_pandas(), RowOutcome(), refused)
     rows = pd.concat([rows for rows, _ in batches], ignore_index=True)

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task, unmapped
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from darkroom.errors import InboxMissing, StorageError
 from darkroom.names import from_text
 from darkroom.night import folder_of_night, folder_of_nights, is_a_folder_a_night, night_of
+from darkroom.pages import place_of
+from darkroom.progress import now as now_doing
 from darkroom.reasons import NightVerdict
 from darkroom.results import commits, history, learned_minimum, now
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.storage import storage_at
 from darkroom.summary import NightSummary
 from expectations.budget import Budget
+from flows.counting import count, counted
 from flows.evaluation import Evaluated, NightFacts, RowEvidence, estimate_rows, evaluate, team_suites
+from flows.in_the_ui import show_night
 from flows.looking import Proof, look, prove, proved
+from flows.naming import named
+from flows.night_words import intake_sentence, settled_sentence, tell_evaluated
 from flows.nights_before import nights_before, realised_before
 from flows.pictures import draw_night
 from flows.whence import whence
@@ -34,14 +40,13 @@ from tasks.ledger import open_ledger
 from tasks.machine import libraries
 from tasks.quarantine import Refusal, keep_copies
 from tasks.released import with_released
-from tasks.report.artifact import night_artifact
 from tasks.report.index_page import write_index
 from tasks.report.night_page import NightPage
 from tasks.report.page import write_page
-from tasks.report.untrusted import in_markdown, visible
+from tasks.report.untrusted import visible
 from tasks.runs import abandon, begin_run
 from tasks.staging import Run, Staging, stage_part
-from tasks.workers import Job
+from tasks.workers import Job, Refused
 
 # A second run over the same inbox waits so long for the first, rather than doing its work again for nothing.
 _PATIENCE_SECONDS = 300.0
@@ -52,7 +57,7 @@ _ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
 
 @flow(
     name="score",
-    flow_run_name="score {inbox}",
+    flow_run_name=named("{night}", " {bundle}"),
     task_runner=_ONE_AT_A_TIME,
 )
 def score(
@@ -79,8 +84,9 @@ def score(
     proof = prove_bundle(bundle)
     with begin_run(results, proof.bundle_id, this_night, folder, patience_seconds=_PATIENCE_SECONDS) as attempt:
         shards = take_in(attempt, inbox, proof, intake, run)
-        look_at_shard.map(shards, unmapped(attempt.id), unmapped(results), unmapped(proof), unmapped(run)).result()
-        settled = publish.settle(attempt)
+        with counted(attempt):
+            look_at_shard.map(shards, unmapped(attempt.id), unmapped(results), unmapped(proof), unmapped(run)).result()
+        settled = settle(attempt)
         evaluated = evaluate_night(attempt, inbox, settled, proof, intake, run)
         page = draw_page(attempt, inbox, settled, evaluated, proof, results, run)
         summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
@@ -88,17 +94,19 @@ def score(
     return ended(summary, run)  # type: ignore[no-any-return]
 
 
-@task(name="prove the bundle", cache_policy=NO_CACHE)
+@task(name="prove the bundle", task_run_name="prove the bundle", cache_policy=NO_CACHE)
 def prove_bundle(bundle: Path) -> Proof:
     """Digests, then golden images from bytes to probabilities; nothing is scored by a bundle that fails."""
+    now_doing("proving the bundle")
     proof = prove(bundle).proof
-    get_run_logger().info(proof.as_text())
+    get_run_logger().info("Proved: %s", proof.as_text())
     return proof
 
 
-@task(name="take in the inbox", cache_policy=NO_CACHE)
+@task(name="take in the inbox", task_run_name="take in the inbox", cache_policy=NO_CACHE)
 def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: RunOptions) -> list[int]:
     """Freeze what this run is about, once; the numbers of the shards that are still to be looked at."""
+    now_doing("taking in the inbox")
     log = get_run_logger()
     staging = attempt.staging
     if staging.frozen() is None:
@@ -125,7 +133,7 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
         if len(manifest.files) > delivered:
             log.info("Released from quarantine: %d are looked at once more", len(manifest.files) - delivered)
         staging.freeze(manifest, run.shard_size)
-        log.info("Intake: %s", manifest.counts)
+        log.info(intake_sentence(manifest.counts))
     else:
         log.info("Goes on with run %s, which was interrupted.", attempt.id)
     return staging.unfinished()
@@ -134,29 +142,38 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
 @task(name="look at a shard", task_run_name="look at shard {shard}", retries=2, cache_policy=NO_CACHE)
 def look_at_shard(shard: int, run_id: str, results: Path, proof: Proof, run: RunOptions) -> None:
     """Decode, measure, predict and doubt the images of one shard; its rows, refusals and evidence go to staging."""
-    started = time.perf_counter()
     staging = Staging(storage_at(results), run_id)
     record = staging.record()
     instruments = proved(Path(proof.path))
     rows = staging.shard(shard).to_pylist() if record is not None else []
     folder = Path(from_text(record.inbox)) if record is not None else Path()
     jobs = [Job(row["path"], folder / from_text(row["path"]), content_id=row["content_id"]) for row in rows]
-    looked = look(jobs, instruments, processes=run.processes, teams=team_suites(run.suites))
+
+    def told(done: int, refused: Sequence[Refused]) -> None:
+        count(run_id, shard, done, [one.reason for one in refused])
+
+    looked = look(jobs, instruments, processes=run.processes, teams=team_suites(run.suites), told=told)
     sizes = {row["path"]: row["size"] for row in rows}
     refused = [
         Refusal(str(one.key), one.content_id, one.reason, one.detail, sizes[str(one.key)]) for one in looked.refused
     ]
     evidence = RowEvidence.from_rows(looked.rows, looked.outcome, instruments.knowledge)
     stage_part(staging, shard, looked.rows, refused, evidence.to_bytes())
-    seconds = time.perf_counter() - started
-    get_run_logger().info("%d images, %d refused, %.1f s", len(looked.rows), len(refused), seconds)
 
 
-@task(name="evaluate the night", cache_policy=NO_CACHE)
+def settle(attempt: Run) -> Arranged:
+    """Which rows are this run's, once every shard is finished."""
+    settled = publish.settle(attempt)
+    get_run_logger().info(settled_sentence(settled))
+    return settled
+
+
+@task(name="evaluate the night", task_run_name="evaluate the night", cache_policy=NO_CACHE)
 def evaluate_night(
     attempt: Run, inbox: str, settled: Arranged, proof: Proof, intake: IntakeOptions, run: RunOptions
 ) -> Evaluated:
     """The learned suite and the team's own, drift, and how many images came; one verdict."""
+    now_doing("validating, and comparing with training")
     storage = attempt.staging.storage
     teams = team_suites(run.suites)
     knowledge = proved(Path(proof.path)).knowledge
@@ -193,17 +210,16 @@ def evaluate_night(
         earlier=nights_before(storage, attempt.bundle, one_inbox, attempt.night),
         budget=Budget(run.false_alarm_nights),
     )
-    get_run_logger().info("%s: %s", evaluated.judgement.verdict, visible(evaluated.judgement.headline))
-    if evaluated.compared.budget_sentence:
-        get_run_logger().info(evaluated.compared.budget_sentence)
+    tell_evaluated(get_run_logger(), evaluated)
     return evaluated
 
 
-@task(name="draw the page", cache_policy=NO_CACHE)
+@task(name="draw the page", task_run_name="draw the page", cache_policy=NO_CACHE)
 def draw_page(
     attempt: Run, inbox: str, settled: Arranged, evaluated: Evaluated, proof: Proof, results: Path, run: RunOptions
 ) -> NightPage:
     """The night's page, before the commit: a run that dies between the two draws it again."""
+    now_doing("drawing the page")
     judgement = evaluated.judgement
     earlier = [
         one.summary.report
@@ -247,14 +263,16 @@ def draw_page(
     )
     if not nothing_new:
         write_page(folder, page)
+        get_run_logger().info("The page is written: %s", place_of(folder / "index.html"))
     return page
 
 
-@task(name="commit", cache_policy=NO_CACHE)
+@task(name="commit", task_run_name="commit", cache_policy=NO_CACHE)
 def commit_night(
     attempt: Run, settled: Arranged, evaluated: Evaluated, summary: NightSummary, intake: IntakeOptions, run: RunOptions
 ) -> NightSummary:
     """Make the rows part of the results, each content once; or keep them back, where an alarm is to be seen first."""
+    now_doing("committing")
     if intake.quarantine_copies:
         for rows in publish.settled_quarantine(attempt):
             keep_copies(attempt.staging.storage, Path(from_text(attempt.inbox)), rows)
@@ -263,25 +281,32 @@ def commit_night(
         get_run_logger().warning("Kept back: darkroom release %s, or darkroom discard", attempt.id)
         return summary
     rows = estimate_rows(evaluated.estimate)
-    return publish.commit(attempt, settled, summary, evaluated.drift, rows).summary
+    commit = publish.commit(attempt, settled, summary, evaluated.drift, rows)
+    get_run_logger().info("Committed as number %d: %s rows", commit.number, f"{commit.counts.scored:,}")
+    return commit.summary
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
 def report_night(page: NightPage, summary: NightSummary, results: Path) -> None:
     """The night among all nights, and in the Prefect UI."""
+    now_doing("telling")
     try:
         write_index(results)
     except StorageError as error:  # what was scored is committed, and the next run writes the page anew
         get_run_logger().warning("The page over all nights could not be written: %s", error)
-    told = f"{summary.verdict}: {in_markdown(summary.headline)}"
-    create_markdown_artifact(night_artifact(page), key=f"night-{summary.night}", description=told)
+    keys = show_night(replace(page, summary=summary))
+    get_run_logger().info("Told: the artifacts %s", ", ".join(keys))
 
 
 def ended(summary: NightSummary, run: RunOptions) -> Any:
-    """The summary; where an alarm is to fail the run, a state of its own name: automations tell it from an error."""
+    """The summary, and its sentence as the message of the run's state, which the UI shows and automations can send.
+
+    Where an alarm is to fail the run, the state has a name of its own: automations tell it from an error.
+    """
+    told = f"{summary.verdict}: {visible(summary.headline, 600)}"
     if run.on_alarm == "fail" and summary.verdict is NightVerdict.ALARM:
-        return Failed(name="Alarm", message=summary.headline, data=summary)
-    return summary
+        return Failed(name="Alarm", message=told, data=summary)
+    return Completed(message=told, data=summary)
 
 
 def _expected(given: int | None, past: list[int]) -> int | None:

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
@@ -17,9 +16,12 @@ from expectations.budget import Budget
 from expectations.knowledge import Knowledge, learn_normal
 from flows.card import card_facts
 from flows.examination import Examined, examine
+from flows.in_the_ui import page_line, show
+from flows.naming import named
 from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
 from tasks.goldens import Golden
 from tasks.report.card import CardFacts, bundle_card, bundle_card_html
+from tasks.report.card.words import headline
 from tasks.training import TrainedModel, Work, train_model, work_folder
 
 # Seconds between lines of progress in the run's log.
@@ -68,7 +70,7 @@ def _listed(classes: tuple[str, ...]) -> str:
     return shown if len(classes) <= _SHOWN else f"{shown}, … ({len(classes)}; all of them in bundle.json)"
 
 
-@flow(name="train", flow_run_name="train {name}")
+@flow(name="train", flow_run_name=named("{name}", " from {folder}"))
 def train(
     folder: Path,
     models: Path = Path("models"),
@@ -100,7 +102,7 @@ def train(
     return _sealed(bundle, model, examined, knowledge, time.perf_counter() - started)
 
 
-@task(name="train the network", cache_policy=NO_CACHE)
+@task(name="train the network", task_run_name="train the network", cache_policy=NO_CACHE)
 def train_network(folder: Path, recipe: TrainingRecipe, work: Work) -> TrainedModel:
     """Scan, split, decode, fit; probabilities and embeddings of every image without augmentation."""
     log = get_run_logger()
@@ -113,7 +115,7 @@ def train_network(folder: Path, recipe: TrainingRecipe, work: Work) -> TrainedMo
     return model
 
 
-@task(name="learn what is normal", cache_policy=NO_CACHE)
+@task(name="learn what is normal", task_run_name="learn what is normal", cache_policy=NO_CACHE)
 def learn_what_is_normal(model: TrainedModel, seed: int) -> Knowledge:
     """The suite, the outlier scores, the calibration and the drift reference."""
     knowledge = learn_normal(model.profile, model.embeddings, model.classes, refused=len(model.left_out), seed=seed)
@@ -122,7 +124,7 @@ def learn_what_is_normal(model: TrainedModel, seed: int) -> Knowledge:
     return knowledge
 
 
-@task(name="examine the training", cache_policy=NO_CACHE)
+@task(name="examine the training", task_run_name="examine the training", cache_policy=NO_CACHE)
 def examine_training(
     model: TrainedModel,
     knowledge: Knowledge,
@@ -139,7 +141,7 @@ def examine_training(
     return examined
 
 
-@task(name="write the card", cache_policy=NO_CACHE)
+@task(name="write the card", task_run_name="write the card", cache_policy=NO_CACHE)
 def write_card(
     name: str,
     model: TrainedModel,
@@ -153,7 +155,7 @@ def write_card(
     return card_facts(name, model, examined, knowledge, goldens, recipe, folder)
 
 
-@task(name="seal the bundle", cache_policy=NO_CACHE)
+@task(name="seal the bundle", task_run_name="seal the bundle", cache_policy=NO_CACHE)
 def seal(
     models: Path,
     name: str,
@@ -193,10 +195,12 @@ def seal(
     return bundle
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
 def report_training(bundle: Bundle, card: CardFacts) -> None:
     """The card in the Prefect UI."""
-    create_markdown_artifact(bundle_card(card), key="bundle-card", description=bundle.id)
+    markdown = bundle_card(card) + page_line(bundle.path / "card.html")
+    key = show("card", bundle.id, markdown, f"{bundle.id}: {headline(card)}")
+    get_run_logger().info("Told: the artifact %s", key)
 
 
 def _told_to_the_log() -> Progress:

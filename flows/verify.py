@@ -7,10 +7,11 @@ from pathlib import Path
 from prefect import flow
 
 from flows.looking import Proof
+from flows.naming import named
 from flows.score import prove_bundle
 
 
-@flow(name="verify", flow_run_name="verify {bundle}")
+@flow(name="verify", flow_run_name=named("{bundle}"))
 def verify(bundle: Path) -> Proof:
     """Prove a bundle: every digest, then every golden image from bytes to pixels to tensor to probabilities.
 

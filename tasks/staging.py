@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -184,9 +184,10 @@ class Staging:
         with self._parquet(self.key("to_score.parquet")) as file:
             return file.read_row_group(shard).cast(TO_SCORE)
 
-    def finished(self) -> dict[int, ShardRecord]:
-        """The finished shards: a run that resumes leaves them out."""
-        names = [name for name in self.storage.list(self.key("shards")) if name.endswith(".json")]
+    def finished(self, known: Collection[int] = ()) -> dict[int, ShardRecord]:
+        """The finished shards, without reading those that are `known`: a run that resumes leaves them out."""
+        read = {f"{shard:05d}.json" for shard in known}
+        names = [name for name in self.storage.list(self.key("shards")) if name.endswith(".json") and name not in read]
         records = [self.peek(ShardRecord, "shards", name) for name in names]
         return {record.shard: record for record in records if record is not None}
 

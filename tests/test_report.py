@@ -451,7 +451,7 @@ def test_a_page_with_every_property_over_thirty_nights_is_small() -> None:
 
 def test_the_artifact_names_cause_estimate_and_the_nights_before() -> None:
     artifact = night_artifact(full_night("a said thing"))
-    for said in ("What to do: a said thing", "| 2026-05-04 | warn | 90 | 4 | 2 |", "have a label"):
+    for said in ("**What to do:** a said thing", "| 2026-05-04 | warn | 90 | 4 | 2 |", "have a label"):
         assert said in artifact
 
 
@@ -648,21 +648,6 @@ def test_no_text_from_a_file_becomes_markup_in_the_artifact(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_no_text_from_a_file_becomes_markup_in_what_the_artifact_is_described_as(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from flows import score
-
-    described: list[str] = []
-    monkeypatch.setattr(score, "create_markdown_artifact", lambda *_, description, **__: described.append(description))
-    for name in ("calm", text):
-        page = night(summary=summary(headline=f"60 images scored; the share of {name} moved."))
-        score.report_night.fn(page, page.summary, tmp_path)
-    assert described[0] == "warn: 60 images scored; the share of calm moved."
-    assert_stays_text(*described)
-
-
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_text_from_a_file_commands_the_terminal(text: str) -> None:
     calm = in_terminal(lambda console: print_night(console, hostile_night("calm").summary), width=4000)
     hostile = in_terminal(lambda console: print_night(console, hostile_night(text).summary), width=4000)
@@ -711,14 +696,17 @@ def test_a_pile_of_combining_marks_cannot_paint_over_its_neighbours() -> None:
     assert visible("e\u0301") == "e\u0301"
 
 
-def test_the_artifact_holds_a_small_chart_and_at_most_six_pictures() -> None:
+def test_the_artifact_holds_a_small_chart_and_one_sheet_of_at_most_six_pictures() -> None:
     rows = [prediction(n, verdict="suspect") for n in range(20)]
     pictures = {f"{n:064x}": jpeg(n) for n in range(20)}
     artifact = night_artifact(night(predictions=predictions(*rows), thumbnails=pictures))
     (chart,) = re.findall(r"data:image/png;base64,([\w+/=]+)", artifact)
     assert len(base64.b64decode(chart)) < 60_000
-    assert artifact.count("data:image/jpeg;base64,") == 6
-    assert len(artifact) < 400_000
+    (sheet,) = re.findall(r"data:image/jpeg;base64,([\w+/=]+)", artifact)
+    with Image.open(io.BytesIO(base64.b64decode(sheet))) as picture:
+        assert picture.size == (894, 144)
+    assert len(re.findall(r"^\d\. \*\*gear 88%\*\* · session-1/part-\d+.jpg", artifact, re.MULTILINE)) == 6
+    assert len(artifact) < 300_000
     for said in ("## WARN", "| 1,234 | 567 | 101 | 53 | 29 | 16 | **2,000** |", "sharpness moved."):
         assert said in artifact
 
@@ -726,7 +714,7 @@ def test_the_artifact_holds_a_small_chart_and_at_most_six_pictures() -> None:
 def test_large_thumbnails_do_not_swell_the_artifact() -> None:
     rows = [prediction(n, verdict="suspect") for n in range(6)]
     pictures = {f"{n:064x}": jpeg(n, (600, 500), quality=95) for n in range(6)}
-    assert len(night_artifact(night(predictions=predictions(*rows), thumbnails=pictures))) < 400_000
+    assert len(night_artifact(night(predictions=predictions(*rows), thumbnails=pictures))) < 300_000
 
 
 def test_the_terminal_says_what_the_page_says() -> None:

@@ -72,6 +72,9 @@ def init(
 def serve(
     host: Annotated[str, typer.Option(help="Address of the server.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the server.")] = 4200,
+    reports_port: Annotated[
+        int | None, typer.Option(help="Port at which the pages of the nights open. Empty: the one after.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Bring up the Prefect server, the deployments and a worker; stop with Ctrl-C."""
@@ -80,7 +83,12 @@ def serve(
     if as_json:
         output = sys.stdout
         with redirect_stdout(sys.stderr):
-            bring_up(host, port, ready=lambda facts: print(json.dumps(facts), file=output, flush=True))
+            bring_up(
+                host,
+                port,
+                reports_port=reports_port,
+                ready=lambda facts: print(json.dumps(facts), file=output, flush=True),
+            )
     else:
-        bring_up(host, port)
+        bring_up(host, port, reports_port=reports_port)
     return 0

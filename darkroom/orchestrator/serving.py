@@ -14,17 +14,23 @@ from pathlib import Path
 from darkroom.errors import OrchestratorError
 from darkroom.orchestrator.connection import reporting_to
 from darkroom.orchestrator.deployments import DEPLOYMENTS, check_schedule
+from darkroom.orchestrator.reports_server import pages_served
 from darkroom.orchestrator.server import Server, is_prefect
 from darkroom.project import FILE, Project
 
 
 def serve(
-    host: str = "127.0.0.1", port: int = 4200, *, ready: Callable[[dict[str, object]], None] | None = None
+    host: str = "127.0.0.1",
+    port: int = 4200,
+    *,
+    reports_port: int | None = None,
+    ready: Callable[[dict[str, object]], None] | None = None,
 ) -> None:
     """Bring up a Prefect server, register the deployments, and work until Ctrl-C or SIGTERM.
 
     A healthy Prefect server that already answers there is used, and left running. The user's Prefect home keeps the
-    runs. `ready` is told where everything is, once it is there.
+    runs. The pages of the nights are served at `reports_port`: the one after `port`, if it is not stated. `ready` is
+    told where everything is, once it is there.
 
     Raises: OrchestratorError, if the port is taken by something else, or the server does not start.
     """
@@ -40,10 +46,14 @@ def serve(
                 stack.enter_context(server)
                 server.wait_until_healthy(f"{address}/api")
             stack.enter_context(reporting_to(f"{address}/api"))
+            reports = Path(project.place("results", folder)) / "reports"
+            pages = stack.enter_context(pages_served(reports, host, reports_port, port))
             scheduled = _register(folder, project, fresh=server is not None)
-            _say(_welcome(address, folder, project, scheduled=scheduled, ours=server is not None))
+            where = pages or f"not served: port {port + 1} is taken; choose another with --reports-port"
+            _say(_welcome(address, where, folder, project, scheduled=scheduled, ours=server is not None))
             if ready is not None:
-                ready({"ui": address, "api": f"{address}/api", "folder": str(folder), "scheduled": scheduled})
+                told = {"ui": address, "api": f"{address}/api", "reports": pages, "folder": str(folder)}
+                ready({**told, "scheduled": scheduled})
             asyncio.run(_work(server))
         except KeyboardInterrupt:
             pass  # before the worker was there, or for the second time
@@ -78,7 +88,7 @@ def _check_free(host: str, port: int) -> None:
         if error.errno == errno.EADDRINUSE:
             raise OrchestratorError(
                 f"Port {port} of {host} is taken by something that is not a Prefect server.",
-                todo="stop that program, or choose another port: darkroom serve --port 4201",
+                todo="stop that program, or choose another port: darkroom serve --port 4210",
             ) from error
         raise OrchestratorError(
             f"No server can listen at port {port} of {host}.", found=error, todo="choose another --host or --port"
@@ -152,7 +162,7 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _welcome(address: str, folder: Path, project: Project, *, scheduled: bool, ours: bool) -> str:
+def _welcome(address: str, pages: str, folder: Path, project: Project, *, scheduled: bool, ours: bool) -> str:
     nightly = (
         f"cron {project.schedule.cron} {project.schedule.timezone}; the night is {_offset(project)}"
         if scheduled
@@ -162,6 +172,7 @@ def _welcome(address: str, folder: Path, project: Project, *, scheduled: bool, o
     lines = [
         "",
         f"  Prefect      {address}",
+        f"  Pages        {pages}",
         *(f"  {entry.name:<12} {nightly if entry.nightly else 'when you press Run'}" for entry in DEPLOYMENTS),
         f"  Project      {folder / FILE if (folder / FILE).exists() else f'{folder} (no {FILE}: darkroom init)'}",
         f"  Inbox        {project.place('inbox', folder)}",

@@ -13,6 +13,8 @@ import anyio.abc
 from prefect.client.schemas.objects import FlowRun
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from darkroom.orchestrator.quiet import hide_noise
+
 _GRACE_SECONDS = 20.0
 
 
@@ -28,6 +30,7 @@ class EndingWorker(ProcessWorker):
         return f"darkroom-{cls.type}"
 
     def __init__(self, work_pool_name: str) -> None:
+        hide_noise()
         super().__init__(work_pool_name=work_pool_name, name=f"darkroom {socket.gethostname()} {os.getpid()}")
         self._processes: dict[int, str] = {}
         self._runs = 0

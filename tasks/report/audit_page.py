@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tasks.report.card import Rate
 from tasks.report.page import environment
+from tasks.report.sheet import sheet
 from tasks.report.thumbnails import data_uri
 from tasks.report.untrusted import in_markdown
 from tasks.report.written import write_files
+
+_PICTURES: Final = 12  # on a sheet of the artifact
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,30 @@ def audit_html(page: AuditPage) -> str:
 
 
 def audit_markdown(page: AuditPage) -> str:
-    """The sentence, the figures and the findings, for the Prefect UI."""
+    """The sentence, the figures, the findings and a sheet of what is suspected, for the Prefect UI."""
     rows = "\n".join(f"| {in_markdown(name)} | {in_markdown(str(rate))} |" for name, rate in page.accuracies.items())
     told = "\n".join(f"- {in_markdown(finding, 600)}" for finding in page.findings)
     return (
-        f"# Audit of {in_markdown(page.bundle_id)}\n\n{in_markdown(page.sentence, 600)}\n\n"
+        f"## Audit of {in_markdown(page.bundle_id)}\n\n{in_markdown(page.sentence, 600)}\n\n"
         f"| accuracy | 95 % interval |\n|---|---|\n{rows}\n\n{told}\n"
+        + _sheet("One photo twice, in pairs", [photo for pair in page.pairs for photo in (pair.first, pair.second)])
+        + _sheet("Labels to look at", page.suspects)
     )
+
+
+def _sheet(title: str, photos: Sequence[PhotoShown]) -> str:
+    """The first photos as one picture with numbers, and a line each."""
+    shown = photos[:_PICTURES]
+    if not shown:
+        return ""
+    given = [one.thumbnail for one in shown]
+    picture = f"![{in_markdown(title)}]({data_uri('image/jpeg', sheet(given))})\n\n" if any(given) else ""
+    lines = "\n".join(
+        f"{number}. {in_markdown(one.label)} · {one.split} · {in_markdown(one.path)}"
+        + (f" · {in_markdown('; '.join(one.lines), 600)}" if one.lines else "")
+        for number, one in enumerate(shown, start=1)
+    )
+    return f"\n### {title}\n\n{picture}{lines}\n"
 
 
 def write_audit(folder: Path, page: AuditPage, files: Mapping[str, bytes]) -> Path:

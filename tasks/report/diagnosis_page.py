@@ -15,11 +15,13 @@ from PIL import Image
 from tasks.knobs import Values
 from tasks.report.fixes import Fix
 from tasks.report.page import environment
+from tasks.report.sheet import sheet
 from tasks.report.thumbnails import data_uri
 from tasks.report.untrusted import in_markdown
 from tasks.report.written import write_files
 
 _SIDE: Final = 224
+_PAIRS: Final = 3  # on the sheet of the artifact
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,36 @@ def diagnosis_html(page: DiagnosisPage) -> str:
 
 
 def diagnosis_markdown(page: DiagnosisPage) -> str:
-    """The sentence, the figures and the fix, for the Prefect UI."""
+    """The sentence, the figures, the fix, and images as both saw them, for the Prefect UI."""
     rows = "\n".join(f"| {in_markdown(name)} | {in_markdown(value)} |" for name, value in page.facts)
     told = "\n".join(f"- {in_markdown(one, 600)}" for one in (*page.mends, *page.findings))
     return (
-        f"# Diagnosis against {in_markdown(page.bundle_id)}\n\n{in_markdown(page.sentence, 900)}\n\n"
-        f"| | |\n|---|---|\n{rows}\n\n{told}\n"
+        f"## Diagnosis against {in_markdown(page.bundle_id)}\n\n{in_markdown(page.sentence, 900)}\n\n"
+        f"| | |\n|---|---|\n{rows}\n\n{told}\n" + _code(page) + _sheet(page)
     )
+
+
+def _code(page: DiagnosisPage) -> str:
+    """The first fix, which is code of our own: nothing in it comes from a file."""
+    if not page.fixes:
+        return ""
+    first = page.fixes[0]
+    return f"\n### As the bundle prepares an image, with {in_markdown(first.library)}\n\n```python\n{first.code}\n```\n"
+
+
+def _sheet(page: DiagnosisPage) -> str:
+    """What the model is given: as pinned, and beside it as theirs."""
+    shown = [one for one in page.images if one.pinned and one.wrong][:_PAIRS] or list(page.images[: 2 * _PAIRS])
+    given = [jpeg for one in shown for jpeg in (one.pinned, one.wrong) if jpeg]
+    if not given:
+        return ""
+    paired = all(one.wrong for one in shown)
+    title = "What the model is given: as pinned, and beside it as theirs" if paired else "What the model is given"
+    lines = "\n".join(
+        f"- {in_markdown(one.path)}: {in_markdown(one.ours)}; theirs {in_markdown(one.theirs)}, {one.moved}"
+        for one in shown
+    )
+    return f"\n### {title}\n\n![{title}]({data_uri('image/jpeg', sheet(given))})\n\n{lines}\n"
 
 
 def write_diagnosis(folder: Path, page: DiagnosisPage, told: bytes) -> Path:

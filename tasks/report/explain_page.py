@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tasks.report.page import environment
+from tasks.report.sheet import sheet
 from tasks.report.thumbnails import data_uri
 from tasks.report.untrusted import in_markdown
 from tasks.report.written import write_files
 
 PAGE: Final = "explain.html"
+_NEAR: Final = 5  # training photos beside the image in the artifact
 _JPEG: Final = b"\xff\xd8\xff"
 _ACCENTS: Final = {"nothing found": "ok", "close call": "warn"}
 
@@ -129,7 +131,7 @@ def explain_html(page: ExplainPage) -> str:
 
 
 def explain_markdown(page: ExplainPage) -> str:
-    """The sentence and what speaks for it, for the Prefect UI."""
+    """The sentence and what speaks for it, the image and its nearest training photos, for the Prefect UI."""
     grounds = "\n".join(
         f"- **{in_markdown(one.cause)}** {in_markdown(one.sentence, 600)}"
         + "".join(f"\n  - {in_markdown(said, 600)}" for said in one.evidence)
@@ -138,9 +140,20 @@ def explain_markdown(page: ExplainPage) -> str:
     classes = "\n".join(f"| {in_markdown(name)} | {share:.1%} |" for name, share in page.classes[:10])
     table = f"| class | probability |\n|---|---|\n{classes}\n\n" if classes else ""
     return (
-        f"# {in_markdown(page.cause)}: {in_markdown(page.image)}\n\n{in_markdown(page.sentence, 600)}\n\n"
-        f"{table}{grounds}\n\n{in_markdown(page.context, 600)}\n"
+        f"## {in_markdown(page.cause)}: {in_markdown(page.image)}\n\n{in_markdown(page.sentence, 600)}\n\n"
+        f"{_picture(page)}{table}{grounds}\n\n{in_markdown(page.context, 600)}\n"
     )
+
+
+def _picture(page: ExplainPage) -> str:
+    """The image as number 1, beside it the training photos that the model sees as nearest."""
+    near = [one for one in page.neighbours if one.thumbnail][:_NEAR]
+    if not page.decoded:
+        return ""
+    picture = data_uri("image/jpeg", sheet([page.decoded, *(one.thumbnail for one in near)]))
+    told = "; ".join(f"{number}: {one.label}" for number, one in enumerate(near, start=2))
+    beside = f"1 is the image; the nearest training photos: {in_markdown(told, 600)}\n\n" if near else ""
+    return f"![{in_markdown(page.image)}]({picture})\n\n{beside}"
 
 
 def write_explanation(folder: Path, page: ExplainPage, files: Mapping[str, bytes]) -> Path:

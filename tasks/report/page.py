@@ -158,7 +158,7 @@ def _words(page: NightPage) -> dict[str, Any]:
         "failed": [result for result in shown if result.status != "passed"],
         "passed": [result for result in shown if result.status == "passed"],
         "more_expectations": len(expectations) - len(shown),
-        "validation_sentence": _validation_sentence(expectations),
+        "validation_sentence": view.validation_sentence(expectations),
         "pictures": bool(page.thumbnails),
         "recent": page.recent[:_MOST_NIGHTS][::-1],
         "reports": (page.index or "").removesuffix("index.html"),
@@ -205,13 +205,6 @@ def _across(page: NightPage) -> str:
     nights, sums = page.across.nights[-_MOST_SUMMED:], page.across.sums[-_MOST_SUMMED:]
     said = f"Evidence from {short(nights[0])} to {short(nights[-1])}. {page.across.sentence}"
     return sum_svg(nights, sums, page.across.alarm_from, said)
-
-
-def _validation_sentence(results: Sequence[ExpectationResult]) -> str:
-    met = sum(result.status == "passed" for result in results)
-    errored = sum(result.status == "errored" for result in results)
-    sentence = f"{met:,} of {len(results):,} expectations of the suite were met"
-    return sentence + (f"; {errored:,} could not be evaluated." if errored else ".")
 
 
 def _provenance(summary: NightSummary) -> list[tuple[str, str]]:

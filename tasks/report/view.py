@@ -156,6 +156,14 @@ def expectations_by_weight(results: Iterable[ExpectationResult]) -> list[Expecta
     return sorted(results, key=lambda result: order.get(result.status, 2))
 
 
+def validation_sentence(results: Sequence[ExpectationResult]) -> str:
+    """How many expectations were met."""
+    met = sum(result.status == "passed" for result in results)
+    errored = sum(result.status == "errored" for result in results)
+    sentence = f"{met:,} of {len(results):,} expectations of the suite were met"
+    return sentence + (f"; {errored:,} could not be evaluated." if errored else ".")
+
+
 def reason_sentences(row: Row) -> list[str]:
     """Why a prediction is suspect, in words, with the numbers of the row."""
     reasons = [str(reason) for reason in as_list(row.get("reasons"))]
