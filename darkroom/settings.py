@@ -84,19 +84,19 @@ class RunOptions(Form):
         ge=1,
         le=256,
         title="Decoding processes",
-        description="That open image files at the same time. Empty: one a core.",
+        description="So many open image files at the same time. Empty: one a core.",
     )
     on_alarm: Literal["commit", "hold", "fail"] = Field(
         default="commit",
         title="Upon an alarm",
-        description="commit: write the rows and say alarm. hold: keep them until `darkroom release`. "
+        description="commit: write the rows and say alarm. hold: keep them until darkroom release. "
         "fail: write the rows, and the run in the UI ends as failed, in the state Alarm.",
     )
     false_alarm_nights: int = Field(
         default=365,
         ge=7,
         le=36_500,
-        title="Nights a false alarm",
+        title="Nights for one false alarm",
         description="At most one false alarm in so many unchanged nights, of everything that compares with training.",
     )
     suites: Path | None = Field(

@@ -100,7 +100,7 @@ def adopt(
         consent: Code in the model that may run while it is opened, each piece by its name, such as Lambda:scale.
         ladder_images: Photos that go through the corruption ladder. 0: none.
         sensitivity_images: Photos that are prepared in every wrong way, to see what each would cost. 0: none.
-        thumbnails: Keep small pictures of the photos in the bundle, for `explain`.
+        thumbnails: Keep small pictures of the photos in the bundle, for the flow explain.
         seed: Of the samples that are drawn.
         promote: Put this version into use. The first one always is.
 

@@ -74,7 +74,7 @@ def diagnose(
         bundle: Folder of a bundle, or models/NAME for the version in use.
         images: The folder that the predictions were made on.
         predictions: What was predicted there, such as theirs.csv: CSV, Parquet, JSON or JSON lines, with a column
-            `path`.
+            path.
         call: Instead of a file, and in no form: module:function, their own predict or preprocess function.
         samples: Images that the function is called on.
         seconds: Time limit of the function.

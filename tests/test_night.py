@@ -33,9 +33,7 @@ def test_the_night_is_the_scheduled_local_date_plus_the_offset(
 
 
 def test_a_time_zone_that_does_not_exist_is_named() -> None:
-    with pytest.raises(
-        ValidationError, match="name of a time zone.*Mars/Olympus"
-    ):
+    with pytest.raises(ValidationError, match=r"name of a time zone.*Mars/Olympus"):
         NightOptions(timezone="Mars/Olympus")
 
 
