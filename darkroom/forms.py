@@ -51,6 +51,12 @@ class Form(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_as_shown)
 
 
+def in_words(form: type[Form], field: str) -> str:
+    """What the form says of a field, in one line: the help of a command says the same."""
+    told = form.model_fields[field]
+    return f"{told.title}. {told.description}"
+
+
 def titled(title: str, *looks: Callable[[Any], object], **schema: Any) -> Any:
     """What is said of a parameter of a flow behind its type.
 
