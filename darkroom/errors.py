@@ -15,8 +15,8 @@ DarkroomError
     ├── TrainingFailed      the training ended without a model worth sealing
     └── OrchestratorError   no Prefect server, or one that does not answer
 
-Every error names what happened, which file, what was expected and found, and what to do; all survive pickling, because
-they travel between processes.
+Every error names what happened, which parameter or file, what was expected and found, and what to do; all survive
+pickling, because they travel between processes.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ class DarkroomError(Exception):
         expected: object = None,
         found: object = None,
         todo: str | None = None,
+        parameter: str | None = None,
     ) -> None:
         super().__init__(what)
         self.what = what
+        self.parameter = parameter
         self.file = None if file is None else str(file)
         self.expected = None if expected is None else str(expected)
         self.found = None if found is None else str(found)
@@ -52,10 +54,16 @@ class DarkroomError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.what, self.file, self.expected, self.found, self.todo))
+        return (_rebuild, (type(self), self.what, self.file, self.expected, self.found, self.todo, self.parameter))
 
     def _details(self) -> list[tuple[str, str]]:
-        pairs = [("file", self.file), ("expected", self.expected), ("found", self.found), ("what to do", self.todo)]
+        pairs = [
+            ("parameter", self.parameter),
+            ("file", self.file),
+            ("expected", self.expected),
+            ("found", self.found),
+            ("what to do", self.todo),
+        ]
         return [(label, value) for label, value in pairs if value is not None]
 
     def as_dict(self) -> dict[str, str | None]:
@@ -63,6 +71,7 @@ class DarkroomError(Exception):
         return {
             "error": type(self).__name__,
             "what": self.what,
+            "parameter": self.parameter,
             "file": self.file,
             "expected": self.expected,
             "found": self.found,
@@ -71,9 +80,15 @@ class DarkroomError(Exception):
 
 
 def _rebuild(
-    kind: type[DarkroomError], what: str, file: object, expected: object, found: object, todo: str | None
+    kind: type[DarkroomError],
+    what: str,
+    file: object,
+    expected: object,
+    found: object,
+    todo: str | None,
+    parameter: str | None,
 ) -> DarkroomError:
-    return kind(what, file=file, expected=expected, found=found, todo=todo)
+    return kind(what, file=file, expected=expected, found=found, todo=todo, parameter=parameter)
 
 
 class WrongUse(DarkroomError):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from darkroom.errors import WrongUse
 from darkroom.settings import NightOptions
 
 _NIGHT_FIELD = re.compile(r"\{night(?::([^{}]*))?\}")
@@ -21,17 +20,8 @@ def night_of(options: NightOptions, scheduled: datetime | None) -> date:
     """
     if options.night is not None:
         return options.night
-    try:
-        zone = ZoneInfo(options.timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise WrongUse(
-            "The time zone is not known.",
-            expected="an IANA name such as Europe/Berlin or UTC",
-            found=options.timezone,
-            todo="set timezone to a name that `zoneinfo.available_timezones()` lists",
-        ) from error
     moment = scheduled if scheduled is not None else datetime.now(UTC)
-    return moment.astimezone(zone).date() + timedelta(days=options.night_offset_days)
+    return moment.astimezone(ZoneInfo(options.timezone)).date() + timedelta(days=options.night_offset_days)
 
 
 def folder_of_night(inbox: str, night: date) -> Path:

@@ -11,6 +11,7 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darkroom.errors import WrongUse
+from darkroom.forms import TimeZone
 from darkroom.settings import IntakeOptions, RunOptions
 
 FILE: Final = "darkroom.toml"
@@ -25,7 +26,7 @@ class Schedule(_Table):
     """When a night is scored, and which date that run is for."""
 
     cron: str = Field(default="0 2 * * *", description="Minute, hour, day, month, weekday, in the time zone below.")
-    timezone: str = Field(default="UTC", description="Time zone of the schedule and of the night.")
+    timezone: TimeZone = Field(default="UTC", description="Time zone of the schedule and of the night.")
     night_offset_days: int = Field(default=-1, ge=-31, le=31, description="A run at 02:00 is for yesterday (-1).")
 
 
@@ -61,7 +62,7 @@ class Project(_Table):
             raise WrongUse(
                 f"The setting {name} has a wrong value.",
                 file=file,
-                expected=first["msg"],
+                expected=first["msg"].removeprefix("Value error, "),
                 found=first.get("input"),
                 todo="mend the line, and start again",
             ) from None

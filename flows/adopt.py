@@ -9,14 +9,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from darkroom.asking import ask
 from darkroom.errors import WrongUse
+from darkroom.forms import optional, titled
 from darkroom.names import some_of_many
 from darkroom.progress import tell
 from darkroom.settings import LADDER_IMAGES
@@ -24,6 +27,7 @@ from darkroom.storage import LocalStorage
 from expectations.knowledge import Knowledge
 from flows.adopted import Adopted, adopted_as
 from flows.adopting import (
+    a_preparation,
     labels_of,
     load,
     photos_of,
@@ -36,6 +40,7 @@ from flows.card import ladder_shown, model_facts, sensitivity_shown
 from flows.examination import climb_ladder, measure
 from flows.naming import named
 from flows.origin import Named, Origin, Outcome, Preparation
+from flows.parameters import NAME_OR_NOTHING, ModelsPath, Promote, a_file, a_file_or_folder, a_folder
 from flows.preparing import infer_preparation
 from flows.preparing_words import choice
 from flows.sensitivity import weigh_variants
@@ -63,30 +68,32 @@ GroupBy = Literal["image", "sub-folder"]
 
 @flow(name="adopt", flow_run_name=named("{model}", " on {data}"))
 def adopt(
-    model: Path,
-    data: Path,
-    models: Path = Path("models"),
-    name: str = "",
-    labels: Path | None = None,
-    preprocessing: str = "",
-    image_size: int = 0,
-    group_by: GroupBy = "image",
-    consent: list[str] = [],  # noqa: B006  # a form of lists needs one; it is never changed
-    ladder_images: int = LADDER_IMAGES,
-    sensitivity_images: int = 50,
-    thumbnails: bool = True,
-    seed: int = 0,
-    promote: bool = False,
+    model: Annotated[Path, titled("Model", a_file_or_folder, minLength=1)],
+    data: Annotated[Path, titled("Photos", a_folder, minLength=1)],
+    models: ModelsPath = Path("models"),
+    name: Annotated[str, titled("Name", pattern=NAME_OR_NOTHING, maxLength=64)] = "",
+    labels: Annotated[Path | SkipJsonSchema[None], optional("Names of the outputs", a_file)] = None,
+    preprocessing: Annotated[str, titled("Preprocessing", a_preparation)] = "",
+    image_size: Annotated[int, Field(ge=0, le=2048), titled("Image size")] = 0,
+    group_by: Annotated[GroupBy, titled("Keep together")] = "image",
+    consent: Annotated[list[str], titled("Code that may run")] = [],  # noqa: B006  # a form of lists needs one
+    ladder_images: Annotated[int, Field(ge=0), titled("Images for the corruption ladder")] = LADDER_IMAGES,
+    sensitivity_images: Annotated[int, Field(ge=0), titled("Images prepared wrongly")] = 50,
+    thumbnails: Annotated[bool, titled("Small pictures")] = True,
+    seed: Annotated[int, Field(ge=0), titled("Seed")] = 0,
+    promote: Promote = False,
 ) -> Adopted:
     """Make a bundle of a model that was made elsewhere: find out how its images were prepared, learn what is normal.
 
     Args:
-        model: A .keras or .h5 file, a SavedModel folder, or an export of Teachable Machine.
-        data: Labelled photos that the model should know: a folder a class.
+        model: A .keras or .h5 file, a SavedModel folder, or an export of Teachable Machine, such as my_model.h5.
+        data: Labelled photos that the model should know: a folder a class, such as photos/ with photos/cat/ and
+            photos/dog/.
         models: Where bundles are sealed.
-        name: Name of the bundle; the next version of it is sealed. Empty: that of the model's file.
-        labels: File with the names of the outputs in their order. Empty: a file beside the model, else solved from the
-            photos.
+        name: Name of the bundle, of letters, digits and . _ - between them; the next version of it is sealed. Empty:
+            that of the model's file.
+        labels: File with the names of the outputs in their order, such as labels.txt. Empty: a file beside the model,
+            else solved from the photos.
         preprocessing: How its images were prepared: a preset, maybe with a scaling (load_img:unit), or a
             preprocessing.json. Empty: inferred from the photos.
         image_size: Side of the square, for a model that takes any. 0: the model's own.
@@ -94,7 +101,7 @@ def adopt(
         consent: Code in the model that may run while it is opened, each piece by its name, such as Lambda:scale.
         ladder_images: Photos that go through the corruption ladder. 0: none.
         sensitivity_images: Photos that are prepared in every wrong way, to see what each would cost. 0: none.
-        thumbnails: Keep small pictures of the photos in the bundle, for `explain`.
+        thumbnails: Keep small pictures of the photos in the bundle, for the flow explain.
         seed: Of the samples that are drawn.
         promote: Put this version into use. The first one always is.
 

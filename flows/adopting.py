@@ -59,6 +59,11 @@ def solved_order(engine: Engine, dataset: Dataset, seed: int) -> ClassOrder:
     return max(found, key=lambda one: one.accuracy)
 
 
+def a_preparation(stated: str) -> None:
+    """Whether this states a preparation, of whatever size. Raises: WrongUse."""
+    stated_preparation(stated, (_ANY_SIZE, _ANY_SIZE), None)
+
+
 def stated_preparation(preprocessing: str, size: tuple[int, int], origin: str | None) -> Preprocessing | None:
     """A preset, with a scaling behind a colon or that of the model's origin; or a file."""
     if not preprocessing:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from darkroom.errors import DataFolderError, UnsupportedModel
+from darkroom.forms import titled
 from darkroom.names import from_text
 from darkroom.pages import page_folder, place_of
 from darkroom.progress import tell
@@ -28,6 +29,7 @@ from expectations.audit import Audit, Photo, audit_validation, mending_groups
 from expectations.restated import Restated
 from flows.in_the_ui import page_line, show
 from flows.naming import named
+from flows.parameters import BundlePath, PageFolder, a_folder
 from flows.pictures import thumbnails_of
 from tasks.bundle import Bundle, find_bundle, open_bundle
 from tasks.fingerprints import Fingerprints, fingerprint
@@ -82,12 +84,16 @@ class LookedAgain:
 
 
 @flow(name="audit", flow_run_name=named("{bundle}", " on {data}"))
-def audit(bundle: Path, data: Path, out: Path | None = None) -> Audited:
+def audit(
+    bundle: BundlePath,
+    data: Annotated[Path, titled("Photos", a_folder, minLength=1)],
+    out: PageFolder = None,
+) -> Audited:
     """Look for what flatters a bundle's validation accuracy, and tell it again without.
 
     Args:
-        bundle: A bundle, or models/NAME for the version in use.
-        data: The folder that it was trained on.
+        bundle: Folder of a bundle, or models/NAME for the version in use.
+        data: The folder of labelled photos that it was trained on.
         out: Where audit.html and audit.json go. Empty: a folder audit-<bundle id>, beside the pages of the nights where
             those are served.
 

@@ -6,12 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from pydantic.json_schema import SkipJsonSchema
 
 from darkroom.errors import WrongUse
+from darkroom.forms import optional, titled
 from darkroom.pages import page_folder, place_of
 from expectations.answers import Answers, distances
 from flows.diagnosed import Cause, Diagnosis, Fixed, explanation_of
@@ -26,6 +29,7 @@ from flows.diagnosis_words import (
 from flows.in_the_ui import page_line, show
 from flows.looking import ProvedModel, prove_model
 from flows.naming import named
+from flows.parameters import BundlePath, PageFolder, a_file, a_folder
 from flows.searching import Searched, search
 from flows.staging_calls import StageDifference, call_on, compare_stages, only_at_a_terminal
 from tasks.foreign import findings_of_sealed
@@ -59,21 +63,22 @@ class Given:
 
 @flow(name="diagnose", flow_run_name=named("{bundle}", " on {images}"))
 def diagnose(
-    bundle: Path,
-    images: Path,
-    predictions: Path | None = None,
-    call: str | None = None,
-    samples: int = 32,
-    seconds: float = 120.0,
-    out: Path | None = None,
+    bundle: BundlePath,
+    images: Annotated[Path, titled("Images", a_folder, minLength=1)],
+    predictions: Annotated[Path | SkipJsonSchema[None], optional("Predictions", a_file, minLength=1)] = None,
+    call: SkipJsonSchema[str | None] = None,
+    samples: SkipJsonSchema[int] = 32,
+    seconds: SkipJsonSchema[float] = 120.0,
+    out: PageFolder = None,
 ) -> Diagnosis:
     """Say which mistake, or which two, make the predictions that somebody got elsewhere; or that none does.
 
     Args:
-        bundle: A bundle, or models/NAME for the version in use.
+        bundle: Folder of a bundle, or models/NAME for the version in use.
         images: The folder that the predictions were made on.
-        predictions: Their file: CSV, Parquet, JSON or JSON lines, with a column `path`.
-        call: At a terminal only, instead of a file: module:function, their own predict or preprocess function.
+        predictions: What was predicted there, such as theirs.csv: CSV, Parquet, JSON or JSON lines, with a column
+            path.
+        call: Instead of a file, and in no form: module:function, their own predict or preprocess function.
         samples: Images that the function is called on.
         seconds: Time limit of the function.
         out: Where diagnosis.html and diagnosis.json go. Empty: a folder diagnosis-<bundle id>, beside the pages of the
@@ -84,7 +89,8 @@ def diagnose(
     if (predictions is None) == (call is None):
         raise WrongUse(
             "There is nothing to diagnose." if call is None else "A file and a function cannot both be diagnosed.",
-            expected="either --predictions FILE or --call module:function",
+            parameter="predictions",
+            expected="either a file of predictions, or (at a terminal only) --call module:function",
         )
     only_at_a_terminal(call)
     model = prove_model(bundle)

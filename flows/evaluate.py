@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from pydantic.json_schema import SkipJsonSchema
 
+from darkroom.forms import optional
 from darkroom.labels import newest, record_labels, recorded_labels
 from darkroom.results import Commit, bundles, commits, now, read
 from expectations.accuracy import calibration_error
@@ -20,6 +23,7 @@ from flows.in_the_ui import show
 from flows.joining import Joined, find_images, not_there
 from flows.labels_shown import LABEL_COLUMNS, one_at_a_time, show_labels
 from flows.naming import named
+from flows.parameters import BundlePath, ResultsPath, a_file
 from tasks.bundle import find_bundle, open_bundle
 from tasks.labels_file import StatedLabels, read_labels
 from tasks.report.untrusted import visible
@@ -37,13 +41,18 @@ class LabelledImages:
 
 
 @flow(name="evaluate", flow_run_name=named("{bundle}", " by {labels}"))
-def evaluate(bundle: Path, results: Path = Path("results"), labels: Path | None = None) -> Evaluation:
+def evaluate(
+    bundle: BundlePath,
+    results: ResultsPath = Path("results"),
+    labels: Annotated[Path | SkipJsonSchema[None], optional("Labels", a_file)] = None,
+) -> Evaluation:
     """Join labels that arrived later to what was scored, and say how right it was, beside what was estimated.
 
     Args:
         bundle: Folder of a bundle, or models/NAME for the version in use.
         results: The results folder.
-        labels: CSV or Parquet with label, and path or content_id. Empty: what is recorded already.
+        labels: CSV or Parquet with the columns label, and path or content_id, such as labels.csv. Empty: what is
+            recorded already.
 
     """
     sealed = open_bundle(find_bundle(bundle))

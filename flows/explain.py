@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from pydantic.json_schema import SkipJsonSchema
 
 from darkroom.errors import WrongUse
+from darkroom.forms import optional, titled
 from darkroom.pages import page_folder, place_of
 from flows.explained import Explained, record_of
 from flows.explaining import Told, explain_bytes
@@ -17,6 +20,7 @@ from flows.explanation_shown import page_of
 from flows.in_the_ui import page_line, show
 from flows.looking import Instruments, ProvedModel, proved
 from flows.naming import named
+from flows.parameters import BundlePath, PageFolder, a_file
 from flows.staging_calls import only_at_a_terminal, stated_by
 from tasks.decode import Limits
 from tasks.refusal import ImageRefused
@@ -28,20 +32,21 @@ from tasks.worker_main import read_file
 
 @flow(name="explain", flow_run_name=named("{image}", " by {bundle}"))
 def explain(
-    image: Path,
-    bundle: Path,
-    prediction: str | None = None,
-    call: str | None = None,
-    seconds: float = 120.0,
-    out: Path | None = None,
+    image: Annotated[Path, titled("Image", a_file, minLength=1)],
+    bundle: BundlePath,
+    prediction: Annotated[str | SkipJsonSchema[None], optional("Prediction made elsewhere")] = None,
+    call: SkipJsonSchema[str | None] = None,
+    seconds: SkipJsonSchema[float] = 120.0,
+    out: PageFolder = None,
 ) -> Explained:
     """Say in one sentence why a prediction may be wrong, and show on one page what speaks for it.
 
     Args:
-        image: The image file.
-        bundle: A bundle, or models/NAME for the version in use.
-        prediction: What was predicted elsewhere: a class, class=confidence, or a JSON list of probabilities.
-        call: At a terminal only, instead: module:function, their own predict or preprocess function.
+        image: The image file, such as inbox/2026-11-23/photo.jpg.
+        bundle: Folder of a bundle, or models/NAME for the version in use.
+        prediction: What was predicted elsewhere: a class, class=confidence, or a JSON list of probabilities. Empty:
+            what the bundle predicts.
+        call: Instead, and in no form: module:function, their own predict or preprocess function.
         seconds: Time limit of the function.
         out: Where explain.html and explain.json go. Empty: a folder explained-<first digits of the content's sha256>,
             beside the pages of the nights where those are served.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
+from darkroom.forms import titled
+from flows.parameters import BundlePath, Promote
 from tasks.bundle import Bundle, find_bundle, open_bundle, reseal_bundle
+from tasks.bundle.resealing import needs_a_reason
 from tasks.goldens import GoldenChange, golden_changes
 from tasks.inference import load_engine
 from tasks.machine import libraries
@@ -66,16 +70,23 @@ def _line(change: GoldenChange) -> str:
 
 
 @flow(name="reseal", flow_run_name="reseal {bundle}")
-def reseal(bundle: Path, agreed: bool = False, reason: str = "", promote: bool = False) -> Moved:
+def reseal(
+    bundle: BundlePath,
+    agreed: Annotated[bool, titled("Seal the next version")] = False,
+    reason: Annotated[str, titled("Reason")] = "",
+    promote: Promote = False,
+) -> Moved:
     """Show how the golden images of a bundle have moved since its seal; once agreed, seal its next version.
 
     Args:
         bundle: Folder of a bundle, or models/NAME for the version in use.
-        agreed: Seal the next version. Not: only show what has moved.
-        reason: Why, such as the upgrade that moved them. Kept for good.
+        agreed: Switched off, it is only shown what has moved.
+        reason: Why, such as the upgrade that moved them. Kept for good; needed to seal.
         promote: Put the new version into use.
 
     """
+    if agreed:
+        needs_a_reason(reason)
     opened = open_bundle(find_bundle(bundle))
     moved = compare_goldens(opened)
     if agreed:

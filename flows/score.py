@@ -31,6 +31,7 @@ from flows.looking import Proof, look, prove, proved
 from flows.naming import named
 from flows.night_words import intake_sentence, settled_sentence, tell_evaluated
 from flows.nights_before import nights_before, realised_before
+from flows.parameters import BundlePath, InboxPath, IntakeForm, NightForm, ResultsPath, RunForm, delivered
 from flows.pictures import draw_night
 from flows.whence import whence
 from tasks import held, publish
@@ -61,12 +62,12 @@ _ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
     task_runner=_ONE_AT_A_TIME,
 )
 def score(
-    bundle: Path,
-    inbox: str,
-    results: Path = Path("results"),
-    night: NightOptions = NightOptions(),
-    intake: IntakeOptions = IntakeOptions(),
-    run: RunOptions = RunOptions(),
+    bundle: BundlePath,
+    inbox: InboxPath,
+    results: ResultsPath = Path("results"),
+    night: NightForm = NightOptions(),
+    intake: IntakeForm = IntakeOptions(),
+    run: RunForm = RunOptions(),
 ) -> NightSummary:
     """Score a night of new images: prove, take in, look, validate, compare, report, commit.
 
@@ -74,13 +75,14 @@ def score(
         bundle: Folder of a bundle, or models/NAME for the version in use.
         inbox: Folder of new images; may hold the night, as in inbox/{night:%Y-%m-%d}.
         results: Folder for predictions, drift, quarantine and pages.
-        night: Which night the run is for.
+        night: The date whose images are scored.
         intake: What is taken from the inbox.
         run: How the work is cut, and what is shown.
 
     """
     this_night = night_of(night, flow_run.scheduled_start_time)
     folder = folder_of_night(inbox, this_night)
+    delivered(inbox, folder, results)
     proof = prove_bundle(bundle)
     with begin_run(results, proof.bundle_id, this_night, folder, patience_seconds=_PATIENCE_SECONDS) as attempt:
         shards = take_in(attempt, inbox, proof, intake, run)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
+from darkroom.forms import titled
 from darkroom.progress import Progress, tell
 from darkroom.settings import ExaminationOptions, TrainingRecipe
 from expectations.budget import Budget
@@ -18,7 +20,9 @@ from flows.card import card_facts
 from flows.examination import Examined, examine
 from flows.in_the_ui import page_line, show
 from flows.naming import named
+from flows.parameters import NAME_PATTERN, ExaminationForm, ModelsPath, Promote, RecipeForm, a_folder
 from tasks.bundle import Bundle, SealedContents, choose_goldens, seal_bundle
+from tasks.bundle.versions import check_name
 from tasks.goldens import Golden
 from tasks.report.card import CardFacts, bundle_card, bundle_card_html
 from tasks.report.card.words import headline
@@ -72,19 +76,19 @@ def _listed(classes: tuple[str, ...]) -> str:
 
 @flow(name="train", flow_run_name=named("{name}", " from {folder}"))
 def train(
-    folder: Path,
-    models: Path = Path("models"),
-    name: str = "model",
-    recipe: TrainingRecipe = TrainingRecipe(),
-    examination: ExaminationOptions = ExaminationOptions(),
-    promote: bool = False,
+    folder: Annotated[Path, titled("Photos", a_folder, minLength=1)],
+    models: ModelsPath = Path("models"),
+    name: Annotated[str, titled("Name", check_name, pattern=NAME_PATTERN, maxLength=64)] = "model",
+    recipe: RecipeForm = TrainingRecipe(),
+    examination: ExaminationForm = ExaminationOptions(),
+    promote: Promote = False,
 ) -> Sealed:
     """Train a classifier on labelled folders, and seal it with everything that is learned beside it.
 
     Args:
-        folder: Labelled photos: a folder a class.
+        folder: Labelled photos: a folder a class, such as photos/ with photos/cat/ and photos/dog/.
         models: Where bundles are sealed.
-        name: Name of the bundle; the next version of it is sealed.
+        name: Name of the bundle, of letters, digits and . _ - between them; the next version of it is sealed.
         recipe: How the model is made from the photos.
         examination: What is measured beside its accuracy.
         promote: Put this version into use. The first one always is.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow
 
 from flows.looking import Proof
 from flows.naming import named
+from flows.parameters import BundlePath
 from flows.score import prove_bundle
 
 
 @flow(name="verify", flow_run_name=named("{bundle}"))
-def verify(bundle: Path) -> Proof:
+def verify(bundle: BundlePath) -> Proof:
     """Prove a bundle: every digest, then every golden image from bytes to pixels to tensor to probabilities.
 
     Args:

@@ -222,12 +222,11 @@ def test_a_shift_is_filled_as_asked(fill_mode: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"backbone": "NoSuchNet"}, "no such backbone"),
         ({"backbone": "MobileNetV2", "backbone_arguments": {"beta": 1.0}}, "no argument 'beta'"),
         ({"weights": "nowhere.keras"}, "no weights for"),
         ({"backbone": "MobileNetV2", "weights": "nowhere.keras"}, "no such file of weights"),
     ],
-    ids=["name", "argument", "weights of our own", "weights"],
+    ids=["argument", "weights of our own", "weights"],
 )
 def test_a_backbone_that_cannot_be_had_is_wrong_use(changes: dict[str, object], says: str) -> None:
     with pytest.raises(WrongUse, match=says):

@@ -21,6 +21,8 @@ from darkroom.cli.shared import (
     validated,
 )
 from darkroom.errors import WrongUse
+from darkroom.forms import in_words
+from darkroom.settings import ExaminationOptions, TrainingRecipe
 
 
 @app.command()
@@ -29,38 +31,31 @@ def train(
     folder: Annotated[Path, typer.Argument(help="Labelled photos: a folder a class.")],
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = "model",
     models: Models = Path("models"),
-    backbone: Annotated[str, typer.Option(help="A name of keras.applications, or SmallConvNet.")] = "MobileNetV2",
+    backbone: Annotated[str, typer.Option(help=in_words(TrainingRecipe, "backbone"))] = "MobileNetV2",
     backbone_argument: Annotated[
         list[str] | None, typer.Option(help="A further argument of the backbone, such as alpha=0.35. Repeatable.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="imagenet, none, or a file that holds the backbone.")] = "imagenet",
-    image_size: Annotated[int, typer.Option(help="Side of the square that the model sees, in pixels.")] = 224,
-    group_by: Annotated[GroupBy, typer.Option(help="What must not straddle the split.")] = GroupBy.IMAGE,
-    groups: Annotated[Path | None, typer.Option(help="CSV with path and group, for --group-by column.")] = None,
-    validation_share: Annotated[float, typer.Option(help="Share of the images held out.")] = 0.2,
-    preprocessing: Annotated[Path | None, typer.Option(help="A preprocessing.json of your own.")] = None,
+    weights: Annotated[str, typer.Option(help=in_words(TrainingRecipe, "weights"))] = "imagenet",
+    image_size: Annotated[int, typer.Option(help=in_words(TrainingRecipe, "image_size"))] = 224,
+    group_by: Annotated[GroupBy, typer.Option(help=in_words(TrainingRecipe, "group_by"))] = GroupBy.IMAGE,
+    groups: Annotated[Path | None, typer.Option(help=in_words(TrainingRecipe, "groups"))] = None,
+    validation_share: Annotated[float, typer.Option(help=in_words(TrainingRecipe, "validation_share"))] = 0.2,
+    preprocessing: Annotated[Path | None, typer.Option(help=in_words(TrainingRecipe, "preprocessing"))] = None,
     recipe: Annotated[Path | None, typer.Option(help="A JSON file with the whole recipe; other options win.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the split, the weights and the augmentation.")] = 0,
-    ablate: Annotated[
-        int, typer.Option(help="Seeds over which each remedy against overfitting is tried, on and off. 0: not at all.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(help=in_words(TrainingRecipe, "seed"))] = 0,
+    ablate: Annotated[int, typer.Option(help=in_words(ExaminationOptions, "remedy_seeds"))] = 0,
     learning_curve: Annotated[
-        bool, typer.Option("--learning-curve", help="Train on 25 and 50 % of the data, too.")
+        bool, typer.Option("--learning-curve", help=in_words(ExaminationOptions, "learning_curve"))
     ] = False,
-    ladder_images: Annotated[
-        int, typer.Option(help="Held-out images that go through the corruption ladder. 0: none.")
-    ] = 200,
-    sensitivity_images: Annotated[
-        int, typer.Option(help="Held-out images that are prepared wrongly in every known way. 0: none.")
-    ] = 50,
-    thumbnails: Annotated[bool, typer.Option(help="Small pictures of the photos in the bundle, for `explain`.")] = True,
+    ladder_images: Annotated[int, typer.Option(help=in_words(ExaminationOptions, "ladder_images"))] = 200,
+    sensitivity_images: Annotated[int, typer.Option(help=in_words(ExaminationOptions, "sensitivity_images"))] = 50,
+    thumbnails: Annotated[bool, typer.Option(help=in_words(ExaminationOptions, "thumbnails"))] = True,
     as_json: AsJson = False,
     *,
     context: typer.Context,
 ) -> int:
     """Train a classifier on labelled folders and seal it, with everything learned beside it, as a bundle."""
     from darkroom.orchestrator import api
-    from darkroom.settings import ExaminationOptions
 
     given = {
         "backbone": backbone,
@@ -245,8 +240,6 @@ def reseal(
 
 def _recipe(given: dict[str, Any], file: Path | None, context: typer.Context) -> Any:
     """The recipe: the defaults, over them the file's settings, over them what was typed."""
-    from darkroom.settings import TrainingRecipe
-
     stated: dict[str, Any] = {}
     if file is not None:
         try:

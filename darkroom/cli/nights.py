@@ -22,6 +22,8 @@ from darkroom.cli.shared import (
     validated,
 )
 from darkroom.errors import StorageError
+from darkroom.forms import in_words
+from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 
 
 class OnAlarm(StrEnum):
@@ -37,31 +39,26 @@ def score(
     bundle: BundlePath,
     inbox: Annotated[str, typer.Argument(help="Folder of new images; may hold {night:%Y-%m-%d}.")],
     results: Results = Path("results"),
-    night: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Empty: yesterday.")] = None,
-    night_offset_days: Annotated[int, typer.Option(help="Days from today to the night.")] = -1,
-    timezone: Annotated[str, typer.Option(help="Time zone that decides which day it is.")] = "UTC",
-    rehash: Annotated[
-        bool, typer.Option("--rehash", help="Read every file again, whatever size and time say.")
-    ] = False,
-    settle_seconds: Annotated[float, typer.Option(help="Younger files are looked at twice.")] = 2.0,
-    expect_at_least: Annotated[int | None, typer.Option(help="Fewer images are an alarm.")] = None,
-    shard_size: Annotated[int, typer.Option(help="Images a shard.")] = 2000,
-    processes: Annotated[int | None, typer.Option(help="Decoding processes. Empty: one a core.")] = None,
-    suites: Annotated[Path | None, typer.Option(help="Folder with your own Great Expectations suites.")] = None,
-    on_alarm: Annotated[OnAlarm, typer.Option(help="hold: keep the rows back until `darkroom release`.")] = (
-        OnAlarm.COMMIT
-    ),
-    false_alarm_nights: Annotated[
-        int, typer.Option(help="At most one false drift alarm in so many unchanged nights.")
-    ] = 365,
-    quarantine_copies: Annotated[bool, typer.Option(help="A copy of each quarantined file in the results.")] = True,
-    thumbnails: Annotated[bool, typer.Option(help="Small pictures in pages and artifacts.")] = True,
+    night: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help=in_words(NightOptions, "night"))] = None,
+    night_offset_days: Annotated[int, typer.Option(help=in_words(NightOptions, "night_offset_days"))] = -1,
+    timezone: Annotated[str, typer.Option(help=in_words(NightOptions, "timezone"))] = "UTC",
+    rehash: Annotated[bool, typer.Option("--rehash", help=in_words(IntakeOptions, "rehash"))] = False,
+    settle_seconds: Annotated[float, typer.Option(help=in_words(IntakeOptions, "settle_seconds"))] = 2.0,
+    expect_at_least: Annotated[int | None, typer.Option(help=in_words(IntakeOptions, "expect_at_least"))] = None,
+    shard_size: Annotated[int, typer.Option(help=in_words(RunOptions, "shard_size"))] = 2000,
+    processes: Annotated[int | None, typer.Option(help=in_words(RunOptions, "processes"))] = None,
+    suites: Annotated[Path | None, typer.Option(help=in_words(RunOptions, "suites"))] = None,
+    on_alarm: Annotated[
+        OnAlarm, typer.Option(help="hold: keep the rows back until darkroom release.")
+    ] = OnAlarm.COMMIT,
+    false_alarm_nights: Annotated[int, typer.Option(help=in_words(RunOptions, "false_alarm_nights"))] = 365,
+    quarantine_copies: Annotated[bool, typer.Option(help=in_words(IntakeOptions, "quarantine_copies"))] = True,
+    thumbnails: Annotated[bool, typer.Option(help=in_words(RunOptions, "thumbnails"))] = True,
     as_json: AsJson = False,
 ) -> int:
     """Score a night: prove the bundle, take in what is new, predict, validate, compare, commit, report."""
     from darkroom.orchestrator import api
     from darkroom.reasons import NightVerdict
-    from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 
     options = validated(
         lambda: {

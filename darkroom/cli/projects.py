@@ -16,6 +16,7 @@ from darkroom.cli.shared import (
     print_json,
     say,
     says,
+    validated,
 )
 
 
@@ -56,7 +57,7 @@ def init(
     from darkroom.orchestrator.deployments import check_schedule
     from darkroom.project import Project, Schedule, local_timezone
 
-    schedule = Schedule(cron=cron, timezone=timezone or local_timezone())
+    schedule = validated(lambda: {"schedule": Schedule(cron=cron, timezone=timezone or local_timezone())})["schedule"]
     project = Project(models=models, bundle=bundle, inbox=inbox, results=results, schedule=schedule)
     check_schedule(project)
     begun = begin(folder, project)

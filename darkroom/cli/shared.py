@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from darkroom import __version__
-from darkroom.errors import DarkroomError, GateClosed, WrongUse
+from darkroom.errors import DarkroomError, GateClosed
 
 app = typer.Typer(
     name="darkroom",
@@ -105,17 +105,12 @@ def validated(build: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What was typed as models; a wrong value is an error that names its parameter."""
     from pydantic import ValidationError
 
+    from darkroom.forms import wrong_parameter
+
     try:
         return build()
     except ValidationError as error:
         raise wrong_parameter(error) from None
-
-
-def wrong_parameter(error: Any) -> WrongUse:
-    """The first thing that pydantic found wrong, as our error."""
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    return WrongUse(f"The parameter {name} has a wrong value.", expected=first["msg"], found=first.get("input"))
 
 
 @app.callback(invoke_without_command=True)

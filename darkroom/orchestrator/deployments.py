@@ -214,7 +214,7 @@ def check_schedule(project: Project) -> None:
         raise WrongUse(
             f"The setting schedule.{name} has a wrong value.",
             file=FILE,
-            expected="five fields such as 0 2 * * *" if name == "cron" else "an IANA name such as Europe/Berlin or UTC",
+            expected="five fields such as 0 2 * * *",
             found=first.get("input"),
             todo="mend the line, and start again",
         ) from None

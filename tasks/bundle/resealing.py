@@ -28,8 +28,7 @@ def reseal_bundle(
     Raises: WrongUse where nothing has moved, or there is no reason; GateClosed where goldens moved so far that what was
     learned no longer fits.
     """
-    if not reason.strip():
-        raise WrongUse("A bundle is sealed again with a reason.", expected="a reason in words", found=repr(reason))
+    needs_a_reason(reason)
     if not any(change.moved for change in changes):
         raise WrongUse("There is nothing to seal again: every golden image is as it was sealed.", file=bundle.path)
     _check_near(bundle, changes)
@@ -58,6 +57,14 @@ def reseal_bundle(
     return seal_bundle(
         models, name, contents, promote=promote, reason=f"resealed from {bundle.id}: {reason}", by=by, reloaded=math.inf
     )
+
+
+def needs_a_reason(reason: str) -> None:
+    """Raises: WrongUse."""
+    if not reason.strip():
+        raise WrongUse(
+            "A bundle is sealed again with a reason.", parameter="reason", expected="a reason in words", found=reason
+        )
 
 
 def _check_near(bundle: Bundle, changes: tuple[GoldenChange, ...]) -> None:

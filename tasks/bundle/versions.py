@@ -23,7 +23,7 @@ HISTORY = "history.jsonl"
 # Long enough for another writer's two small files, short enough for a person at a terminal.
 _PATIENCE_SECONDS = 20.0
 # A name is part of paths, of Hive partitions and of ids.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*(?:-[A-Za-z0-9._]+)*")
+NAME = r"[A-Za-z0-9][A-Za-z0-9._]*(?:-[A-Za-z0-9._]+)*"
 
 
 def find_bundle(models_or_bundle: Path, name: str | None = None) -> Path:
@@ -115,7 +115,7 @@ def next_version(folder: Path) -> int:
 
 def check_name(name: str) -> str:
     """The name, if it is one. Raises: WrongUse."""
-    if len(name) > 64 or not _NAME.fullmatch(name):
+    if len(name) > 64 or not re.fullmatch(NAME, name):
         raise WrongUse(
             "This cannot be the name of a bundle.",
             expected="letters, digits, and . _ - between them; 64 characters at most",
