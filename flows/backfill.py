@@ -21,6 +21,7 @@ from pydantic import Field
 
 from darkroom.errors import DarkroomError, WrongUse
 from darkroom.night import folder_of_night, is_a_folder_a_night
+from darkroom.progress import tell
 from darkroom.results import commits
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.summary import NightSummary
@@ -170,6 +171,7 @@ def score_nights(nights: Sequence[date], asked: Asked, at_once: int) -> Iterator
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for outcome in sorted((future.result() for future in done), key=lambda outcome: outcome.night):
                     log.info(outcome.as_text())
+                    tell("nights", len(nights) - len(waiting), len(nights), f"{outcome.night} {outcome.came}")
                     yield outcome
         except BaseException:
             for future in waiting:
@@ -204,14 +206,18 @@ def begun(night: date, parameters: dict[str, Any], parent: UUID) -> UUID:
     Not by calling the flow: Prefect tells sub-runs apart by their number, and a backfill that is run again, without the
     nights that are done, would be given the runs of others.
     """
-    tracking: Any = task(_night, name="night")
     with get_client(sync_client=True) as client:
-        beside = client.create_task_run(tracking, parent, dynamic_key=f"{night}-{uuid4().hex}", name=f"night {night}")
+        beside = client.create_task_run(one_night, parent, dynamic_key=f"{night}-{uuid4().hex}", name=f"night {night}")
         child = client.create_flow_run(
             score, name=f"score {night}", parameters=score.serialize_parameters(parameters), state=Pending(),
             parent_task_run_id=beside.id,
         )  # fmt: skip
         return child.id
+
+
+@task(name="night", cache_policy=NO_CACHE)
+def one_night() -> None:
+    """What the backfill's graph shows in the place of the run of one night; it has no work of its own."""
 
 
 @task(name="report", cache_policy=NO_CACHE)
@@ -234,8 +240,12 @@ def ended(told: Backfilled) -> Any:
     return told
 
 
-def _night() -> None:
-    """What the backfill's graph shows in the place of the run of one night."""
+def answer(state: Any) -> Backfilled:
+    """What came of all nights, also where the flow ended as failed because nights did. Raises what the flow raised."""
+    told = state.result(raise_on_failure=False)
+    if isinstance(told, Backfilled):
+        return told
+    raise told
 
 
 def _failed(night: date, why: str) -> NightOutcome:

@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from darkroom.reasons import NightVerdict
 from darkroom.summary import NightSummary
 from tasks.report.untrusted import visible
 
@@ -41,8 +40,7 @@ class NightOutcome(BaseModel):
 
     def as_text(self) -> str:
         """One line for a person."""
-        counted = f"{self.scored} scored, {self.quarantined} quarantined. " if self.scored or self.quarantined else ""
-        return f"{self.night}  {self.came:<8}  {counted}{visible(self.told)}"
+        return f"{self.night}  {self.came:<8}  {visible(self.told)}"
 
 
 class Backfilled(BaseModel):
@@ -59,9 +57,8 @@ class Backfilled(BaseModel):
 
     @property
     def good(self) -> bool:
-        """No night failed or is an alarm, and those that were scored did not all find nothing."""
-        tried = len(self.nights) - self.count("left out")
-        return not self.count("failed", NightVerdict.ALARM.value) and (not tried or self.count("empty") < tried)
+        """No night failed or is an alarm, and they are not all empty."""
+        return not self.count("failed", "alarm") and self.count("empty") < len(self.nights)
 
     @property
     def headline(self) -> str:

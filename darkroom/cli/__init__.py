@@ -10,6 +10,7 @@ from __future__ import annotations
 import darkroom.cli.projects
 import darkroom.cli.bundles
 import darkroom.cli.nights
+import darkroom.cli.past_nights
 import darkroom.cli.images  # noqa: F401
 
 # isort: on

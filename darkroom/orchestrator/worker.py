@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from typing import Any
+from uuid import UUID
 
 import anyio.abc
 from prefect.client.schemas.objects import FlowRun
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
+
+from darkroom.orchestrator.lost import worker_name
 
 _GRACE_SECONDS = 20.0
 
@@ -28,18 +30,20 @@ class EndingWorker(ProcessWorker):
         return f"darkroom-{cls.type}"
 
     def __init__(self, work_pool_name: str) -> None:
-        super().__init__(work_pool_name=work_pool_name, name=f"darkroom {socket.gethostname()} {os.getpid()}")
-        self._processes: dict[int, str] = {}
+        super().__init__(work_pool_name=work_pool_name, name=worker_name())
+        self._processes: dict[int, UUID] = {}
         self._runs = 0
         self._ending = False
 
-    async def end_runs(self) -> None:
-        """Take no more runs, ask those at work to end, and wait until the server knows how each of them ended."""
+    async def end_runs(self) -> list[UUID]:
+        """Take no more runs, ask those at work to end, and wait until the server knows how; returns which they were."""
         self._ending = True
+        asked = list(self._processes.values())
         self._signal(signal.SIGTERM)
         if not await self._all_ended(_GRACE_SECONDS):
             self._signal(signal.SIGKILL)
             await self._all_ended(_GRACE_SECONDS)
+        return asked
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Prefect's poll for due runs; none once the end has begun."""
@@ -52,7 +56,7 @@ class EndingWorker(ProcessWorker):
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> ProcessWorkerResult:
         """Prefect's start of one run in a process, which is remembered."""
-        started = _Started(self._processes, flow_run.name, task_status)
+        started = _Started(self._processes, flow_run.id, task_status)
         self._runs += 1
         try:
             return await super().run(flow_run, configuration, started)
@@ -76,14 +80,14 @@ class EndingWorker(ProcessWorker):
 class _Started(anyio.abc.TaskStatus[int]):
     """Notes the process of a run before the worker is told that it started."""
 
-    def __init__(self, processes: dict[int, str], name: str, told: anyio.abc.TaskStatus[int] | None) -> None:
+    def __init__(self, processes: dict[int, UUID], run: UUID, told: anyio.abc.TaskStatus[int] | None) -> None:
         self._processes = processes
-        self._name = name
+        self._run = run
         self._told = told
         self.pid = -1
 
     def started(self, value: Any = None) -> None:
         self.pid = value
-        self._processes[value] = self._name
+        self._processes[value] = self._run
         if self._told is not None:
             self._told.started(value)
