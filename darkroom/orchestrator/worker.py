@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 import os
 import signal
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import anyio.abc
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from darkroom.orchestrator.lost import worker_name
 
 _GRACE_SECONDS = 20.0
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class EndingWorker(ProcessWorker):
@@ -32,6 +35,7 @@ class EndingWorker(ProcessWorker):
     def __init__(self, work_pool_name: str) -> None:
         super().__init__(work_pool_name=work_pool_name, name=worker_name())
         self._processes: dict[int, UUID] = {}
+        self._turns: dict[UUID, UUID] = {}
         self._runs = 0
         self._ending = False
 
@@ -48,6 +52,27 @@ class EndingWorker(ProcessWorker):
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Prefect's poll for due runs; none once the end has begun."""
         return [] if self._ending else await super().get_and_submit_flow_runs()
+
+    async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
+        return await super()._submit_scheduled_flow_runs(self._in_turn(flow_run_response))
+
+    def _in_turn(self, found: list[WorkerFlowRunResponse]) -> list[WorkerFlowRunResponse]:
+        """Of the planned runs of a deployment only the oldest, and only when none is at work here.
+
+        Prefect would try all nights that wait, again and again, with two lines in the log each time, and score them in
+        no order.
+        """
+        at_work = {*self._submitting_flow_run_ids, *self._processes.values()}
+        in_turn = []
+        for entry in sorted(found, key=lambda entry: entry.flow_run.expected_start_time or _LONG_AGO):
+            run = entry.flow_run
+            if run.auto_scheduled and run.deployment_id is not None:
+                if self._turns.get(run.deployment_id) in at_work:
+                    continue
+                self._turns[run.deployment_id] = run.id
+                at_work.add(run.id)
+            in_turn.append(entry)
+        return in_turn
 
     async def run(
         self,
