@@ -184,8 +184,10 @@ def _flow(entrypoint: str) -> Any:
 
 
 def check_schedule(project: Project) -> None:
-    """Raises WrongUse where Prefect does not understand the schedule: before a server starts."""
+    """Before a server starts. Raises WrongUse where the schedule is not understood, or leaves nights out."""
     from pydantic import ValidationError
+
+    from darkroom.orchestrator.clock_changes import nights_left_out
 
     try:
         _nightly(project, active=False)
@@ -199,6 +201,15 @@ def check_schedule(project: Project) -> None:
             found=first.get("input"),
             todo="mend the line, and start again",
         ) from None
+    left_out = nights_left_out(project.schedule, datetime.now(UTC).date())
+    if left_out:
+        raise WrongUse(
+            "With this schedule.cron a night would be left out when the clocks change at midnight.",
+            file=FILE,
+            expected="an hour that exists every day, such as 0 2 * * *",
+            found=f"{project.schedule.cron} in {project.schedule.timezone}: no run for {left_out[0]}",
+            todo="mend the line, and start again",
+        )
 
 
 def _nightly(project: Project, *, active: bool) -> Any:

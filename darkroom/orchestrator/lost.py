@@ -42,7 +42,7 @@ class Lost:
         if self.going_on:
             told.append(f"{self.going_on} interrupted run(s) go on.")
         if self.closed:
-            told.append(f"{self.closed} run(s) ended with the last server or worker, and are marked as crashed.")
+            told.append(f"{self.closed} run(s) ended with the last server or worker, and are closed.")
         return " ".join(told)
 
 
@@ -63,23 +63,34 @@ def mend_lost_runs(client: SyncPrefectClient, *, fresh: bool) -> Lost:
 
 
 def go_on_later(client: SyncPrefectClient, ended: Iterable[UUID]) -> int:
-    """Plan the runs again that a worker ended when it stopped: the next one takes them up. Returns how many."""
+    """Plan the runs again that ended because their worker did: the next one takes them up. Returns how many."""
     runs = [client.read_flow_run(run) for run in ended]
-    return sum(_mend(client, run) for run in runs if run.state is not None and run.state.is_crashed())
+    return sum(_mend(client, run) for run in runs if _interrupted(run))
+
+
+def _interrupted(run: FlowRun) -> bool:
+    """One that completed or failed, or that a person cancelled, has come to its own end."""
+    state = run.state
+    return state is not None and (state.is_crashed() or not (state.is_final() or state.is_scheduled()))
 
 
 def _mend(client: SyncPrefectClient, run: FlowRun) -> bool:
     """Whether the run goes on."""
-    from prefect.states import AwaitingRetry, Crashed
+    from prefect.states import AwaitingRetry, Cancelled, Crashed
 
     _close_children(client, run)
-    going_on = _deployment_of(client, run) in _GOING_ON and run.run_count < MOST_ATTEMPTS
-    if going_on:
+    state: State[Any] | None = None
+    going_on = False
+    if run.state is not None and run.state.is_cancelling():
+        state = Cancelled(message="It ended together with its worker.")
+    elif _deployment_of(client, run) in _GOING_ON and run.run_count < MOST_ATTEMPTS:
         # At its planned start, not now: before the later nights that wait, too.
-        again: State[Any] = AwaitingRetry(scheduled_time=run.expected_start_time, message=GOES_ON)
-        client.set_flow_run_state(run.id, again, force=True)
+        state = AwaitingRetry(scheduled_time=run.expected_start_time, message=GOES_ON)
+        going_on = True
     elif run.state is not None and not run.state.is_crashed():
-        client.set_flow_run_state(run.id, Crashed(message=ENDED), force=True)
+        state = Crashed(message=ENDED)
+    if state is not None:
+        client.set_flow_run_state(run.id, state, force=True)
     return going_on
 
 

@@ -6,29 +6,41 @@ stopped by anybody, and would hold its inbox while the next attempt waits for it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
-import signal
 import threading
 import time
+from uuid import UUID
 
-# Enough to tell a server that is still there; less than a new server takes to start.
-_GRACE_SECONDS = 5.0
+# For a server that is still there; a new one takes longer to start, and is told by whoever starts it.
+_TELLING_SECONDS = 5.0
 
 
 def main() -> None:
     """Carry out the run that the environment names."""
-    worker = os.getppid()
-    threading.Thread(target=_end_with, args=(worker,), daemon=True).start()
+    worker, run = os.getppid(), UUID(os.environ["PREFECT__FLOW_RUN_ID"])
+    threading.Thread(target=_end_with, args=(worker, run), daemon=True).start()
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 
 
-def _end_with(worker: int) -> None:
+def _end_with(worker: int, run: UUID) -> None:
     while os.getppid() == worker:
         time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE_SECONDS)
-    os._exit(1)
+    telling = threading.Thread(target=_tell, args=(run,), daemon=True)
+    telling.start()
+    telling.join(_TELLING_SECONDS)
+    os._exit(1)  # as if killed: what was finished is on disk
+
+
+def _tell(run: UUID) -> None:
+    from prefect.client.orchestration import get_client
+
+    from darkroom.orchestrator.lost import go_on_later
+
+    # It may be gone together with the worker.
+    with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+        go_on_later(client, [run])
 
 
 if __name__ == "__main__":
