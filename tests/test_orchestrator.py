@@ -271,13 +271,14 @@ def test_the_server_plans_the_nights(registered: Any, tmp_path: Path) -> None:
 def test_a_night_that_is_due_stays_due_when_the_deployments_are_renewed(registered: Any, tmp_path: Path) -> None:
     from prefect.states import Scheduled
 
-    from darkroom.orchestrator.deployments import _due, register
+    from darkroom.orchestrator.deployments import register
+    from darkroom.orchestrator.planning import due
 
     score = registered.read_deployment_by_name("score/score")
     planned = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
     late = registered.create_flow_run_from_deployment(score.id, state=Scheduled(scheduled_time=planned))
     register(registered, tmp_path, Project(), schedule_is_active=True)
-    assert planned in [run.expected_start_time for run in _due(registered, "score/score")]
+    assert planned in [run.expected_start_time for run in due(registered, "score/score")]
     registered.delete_flow_run(late.id)
 
 
@@ -285,14 +286,14 @@ def test_a_night_that_is_due_stays_due_when_the_deployments_are_renewed(register
 def test_runs_that_died_with_the_last_server_are_closed(registered: Any) -> None:
     from prefect.states import Running
 
-    from darkroom.orchestrator.deployments import close_lost_runs
+    from darkroom.orchestrator.lost import Lost, mend_lost_runs
 
     verify = registered.read_deployment_by_name("verify/verify")
     run = registered.create_flow_run_from_deployment(verify.id)
     registered.set_flow_run_state(run.id, Running(), force=True)
-    assert close_lost_runs(registered) == 1
+    assert mend_lost_runs(registered, fresh=True) == Lost(closed=1)
     assert registered.read_flow_run(run.id).state.is_crashed()
-    assert close_lost_runs(registered) == 0
+    assert mend_lost_runs(registered, fresh=True) == Lost()
 
 
 def test_a_port_that_something_else_has_is_an_error_that_names_it() -> None:

@@ -6,6 +6,7 @@ import importlib
 import site
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from darkroom.project import FILE, Project
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun
 
 POOL = "darkroom"
 SCHEDULE_SLUG = "nightly"
@@ -22,20 +22,25 @@ SCHEDULE_SLUG = "nightly"
 
 @dataclass(frozen=True)
 class Deployment:
-    """One flow; its form opens with the project's places that it takes: parameters of these names."""
+    """One flow; its form opens with the project's places and settings that it takes: parameters of these names.
+
+    `goes_on`: a run that died with its worker is taken up again by the next, without being asked.
+    """
 
     name: str
     entrypoint: str
     description: str
     places: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     nightly: bool = False
+    goes_on: bool = False
 
     def parameters(self, project: Project, folder: Path | None = None) -> dict[str, Any]:
         """What the form opens with; paths in full where a folder is given."""
         places = {
             name: getattr(project, name) if folder is None else project.place(name, folder) for name in self.places
         }
-        return {**places, **(project.nightly() if self.nightly else {})}
+        return {**places, **{name: value for name, value in project.nightly().items() if name in self.settings}}
 
 
 DEPLOYMENTS = (
@@ -50,7 +55,17 @@ DEPLOYMENTS = (
         entrypoint="flows.score.score",
         description="Score a night of new images: prove, take in, look, validate, compare, commit, report.",
         places=("bundle", "inbox", "results"),
+        settings=("night", "intake", "run"),
         nightly=True,
+        goes_on=True,
+    ),
+    Deployment(
+        name="backfill",
+        entrypoint="flows.backfill.backfill",
+        description="Score many past nights, the oldest first, and say night by night what came of it.",
+        places=("bundle", "inbox", "results"),
+        settings=("intake", "run"),
+        goes_on=True,
     ),
     Deployment(
         name="verify",
@@ -139,9 +154,12 @@ def register(client: SyncPrefectClient, folder: Path, project: Project, *, sched
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.types.entrypoint import EntrypointType
 
+    from darkroom.orchestrator import planning
+
     for deployment in DEPLOYMENTS:
         flow = _flow(deployment.entrypoint)
-        due = _due(client, f"{flow.name}/{deployment.name}")
+        since = datetime.now(UTC)
+        due = planning.due(client, f"{flow.name}/{deployment.name}")
         wanted = flow.to_deployment(
             name=deployment.name,
             description=deployment.description,
@@ -155,38 +173,7 @@ def register(client: SyncPrefectClient, folder: Path, project: Project, *, sched
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
         identity = wanted.apply()
-        _plan_again(client, identity, due)
-
-
-def close_lost_runs(client: SyncPrefectClient) -> int:
-    """Say of runs that were at work when server and worker were killed that they are no more; returns how many.
-
-    Only for a server that has just started. Such a run would stay `Running` for ever and, with a limit of one, block
-    every later night.
-    """
-    from prefect.client.schemas.filters import (
-        DeploymentFilter,
-        DeploymentFilterName,
-        FlowRunFilter,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-        WorkPoolFilter,
-        WorkPoolFilterName,
-    )
-    from prefect.client.schemas.objects import StateType
-    from prefect.states import Crashed
-
-    # A run that asks a person is paused in its process: nobody would take the answer any more.
-    at_work = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED]
-    lost = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=at_work))),
-        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[entry.name for entry in DEPLOYMENTS])),
-        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
-    )
-    for run in lost:
-        message = "The server and the worker ended while this run was at work. The next run of that night goes on."
-        client.set_flow_run_state(run.id, Crashed(message=message), force=True)
-    return len(lost)
+        planning.plan_again(client, identity, due, since)
 
 
 def _flow(entrypoint: str) -> Any:
@@ -203,8 +190,10 @@ def _flow(entrypoint: str) -> Any:
 
 
 def check_schedule(project: Project) -> None:
-    """Raises WrongUse where Prefect does not understand the schedule: before a server starts."""
+    """Before a server starts. Raises WrongUse where the schedule is not understood, or leaves nights out."""
     from pydantic import ValidationError
+
+    from darkroom.orchestrator.clock_changes import nights_left_out
 
     try:
         _nightly(project, active=False)
@@ -218,6 +207,15 @@ def check_schedule(project: Project) -> None:
             found=first.get("input"),
             todo="mend the line, and start again",
         ) from None
+    left_out = nights_left_out(project.schedule, datetime.now(UTC).date())
+    if left_out:
+        raise WrongUse(
+            "With this schedule.cron a night would be left out when the clocks change at midnight.",
+            file=FILE,
+            expected="an hour that exists every day, such as 0 2 * * *",
+            found=f"{project.schedule.cron} in {project.schedule.timezone}: no run for {left_out[0]}",
+            todo="mend the line, and start again",
+        )
 
 
 def _nightly(project: Project, *, active: bool) -> Any:
@@ -231,51 +229,11 @@ def _nightly(project: Project, *, active: bool) -> Any:
 def _job(folder: Path) -> dict[str, Any]:
     # A path typed into the form is below the folder that was served. That folder may hold `tasks` or `flows` of the
     # user's own, and Python would find them before ours: -P keeps it off the path.
-    job: dict[str, Any] = {"working_dir": str(folder.absolute()), "command": f'"{sys.executable}" -P -m prefect.engine'}
+    job: dict[str, Any] = {
+        "working_dir": str(folder.absolute()),
+        "command": f'"{sys.executable}" -P -m darkroom.orchestrator.run_main',
+    }
     home = Path(__file__).parents[2]
     if home.name != "site-packages" and str(home) not in site.getsitepackages():
         job["env"] = {"PYTHONPATH": str(home)}
     return job
-
-
-def _due(client: SyncPrefectClient, name: str) -> list[FlowRun]:
-    """Planned runs whose time has come, such as nights during which nothing was served."""
-    from datetime import UTC, datetime
-
-    from prefect.client.schemas.filters import (
-        FlowRunFilter,
-        FlowRunFilterDeploymentId,
-        FlowRunFilterExpectedStartTime,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-    )
-    from prefect.client.schemas.objects import StateType
-    from prefect.exceptions import ObjectNotFound
-
-    try:
-        deployment = client.read_deployment_by_name(name)
-    except ObjectNotFound:
-        return []
-    return client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-            expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
-        )
-    )
-
-
-def _plan_again(client: SyncPrefectClient, deployment: Any, due: list[FlowRun]) -> None:
-    """Renewing a deployment deletes its planned runs, also late ones (prefect#17764): plan those again."""
-    from prefect.exceptions import ObjectNotFound
-    from prefect.states import Scheduled
-
-    for run in due:
-        try:
-            client.read_flow_run(run.id)
-        except ObjectNotFound:
-            # Not its next start: that moves while a run waits for another, and the night would move with it.
-            time = run.expected_start_time
-            client.create_flow_run_from_deployment(
-                deployment, state=Scheduled(scheduled_time=time), parameters=run.parameters
-            )

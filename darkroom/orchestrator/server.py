@@ -116,7 +116,7 @@ def is_prefect(address: str, *, timeout: float) -> bool:
             healthy = json.load(health) is True
         with opener.open(f"{address}/admin/version", timeout=timeout) as version:
             return healthy and isinstance(json.load(version), str)
-    except (OSError, ValueError, http.client.HTTPException):  # also one that dies while it answers
+    except (OSError, ValueError, http.client.HTTPException):  # also one that dies at this very moment
         return False
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
 from darkroom.errors import OrchestratorError
 from darkroom.orchestrator.connection import reporting_to
@@ -17,6 +18,8 @@ from darkroom.orchestrator.deployments import DEPLOYMENTS, check_schedule
 from darkroom.orchestrator.reports_server import pages_served
 from darkroom.orchestrator.server import Server, is_prefect
 from darkroom.project import FILE, Project
+
+_NIGHTS_AHEAD = 14
 
 
 def serve(
@@ -74,6 +77,10 @@ def _server(host: str, port: int, address: str) -> Server | None:
         "PREFECT_SERVER_LOGGING_LEVEL": os.environ.get("PREFECT_SERVER_LOGGING_LEVEL", "ERROR"),
         # In memory, the slot of a run would be lost together with the server, and nobody could give it back.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # Three is Prefect's own: a machine that is off for longer would lose the nights after that.
+        "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": os.environ.get(
+            "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS", "14"
+        ),
         "PREFECT_UI_API_URL": os.environ.get("PREFECT_UI_API_URL", f"{address}/api"),
     }
     return Server.public(host, port, environment)
@@ -98,15 +105,15 @@ def _check_free(host: str, port: int) -> None:
 def _register(folder: Path, project: Project, *, fresh: bool) -> bool:
     from prefect.client.orchestration import get_client
 
-    from darkroom.orchestrator import deployments
+    from darkroom.orchestrator import deployments, lost
 
     scheduled = deployments.bundle_exists(folder, project)
     with get_client(sync_client=True) as client:
-        lost = deployments.close_lost_runs(client) if fresh else 0
-        if lost:
-            _say(f"{lost} run(s) ended with the last server or worker, and are marked as crashed.")
         deployments.make_pool(client)
         deployments.register(client, folder, project, schedule_is_active=scheduled)
+        told = lost.mend_lost_runs(client, fresh=fresh).as_text()
+        if told:
+            _say(told)
     return scheduled
 
 
@@ -131,14 +138,27 @@ async def _work(server: Server | None) -> None:
     if stop.is_set():
         _say("\nStopping: the worker, its runs, then the server." if server else "\nStopping: the worker and its runs.")
     failed = working.exception() if working.done() else None
-    await worker.end_runs()
+    ended = await worker.end_runs()
     for task in (working, stopping, dying):
         task.cancel()
     await asyncio.gather(working, stopping, dying, return_exceptions=True)
+    if server is None or server.alive:
+        await asyncio.to_thread(_go_on_later, ended)
     if not stop.is_set():
         if server is not None and not server.alive:
             raise OrchestratorError("The Prefect server has died.", found=server.last_words())
         raise OrchestratorError("The worker has stopped.", found=failed, todo="start darkroom serve again")
+
+
+def _go_on_later(ended: list[UUID]) -> None:
+    from prefect.client.orchestration import get_client
+
+    from darkroom.orchestrator import lost
+
+    with get_client(sync_client=True) as client:
+        going_on = lost.go_on_later(client, ended)
+    if going_on:
+        _say(f"{going_on} interrupted run(s) go on with the next start.")
 
 
 async def _until_dead(server: Server | None) -> None:

@@ -6,16 +6,20 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import anyio.abc
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from darkroom.orchestrator.lost import worker_name
 from darkroom.orchestrator.quiet import hide_noise
 
 _GRACE_SECONDS = 20.0
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class EndingWorker(ProcessWorker):
@@ -31,22 +35,46 @@ class EndingWorker(ProcessWorker):
 
     def __init__(self, work_pool_name: str) -> None:
         hide_noise()
-        super().__init__(work_pool_name=work_pool_name, name=f"darkroom {socket.gethostname()} {os.getpid()}")
-        self._processes: dict[int, str] = {}
+        super().__init__(work_pool_name=work_pool_name, name=worker_name())
+        self._processes: dict[int, UUID] = {}
+        self._turns: dict[UUID, UUID] = {}
         self._runs = 0
         self._ending = False
 
-    async def end_runs(self) -> None:
-        """Take no more runs, ask those at work to end, and wait until the server knows how each of them ended."""
+    async def end_runs(self) -> list[UUID]:
+        """Take no more runs, ask those at work to end, and wait until the server knows how; returns which they were."""
         self._ending = True
+        asked = list(self._processes.values())
         self._signal(signal.SIGTERM)
         if not await self._all_ended(_GRACE_SECONDS):
             self._signal(signal.SIGKILL)
             await self._all_ended(_GRACE_SECONDS)
+        return asked
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Prefect's poll for due runs; none once the end has begun."""
         return [] if self._ending else await super().get_and_submit_flow_runs()
+
+    async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
+        return await super()._submit_scheduled_flow_runs(self._in_turn(flow_run_response))
+
+    def _in_turn(self, found: list[WorkerFlowRunResponse]) -> list[WorkerFlowRunResponse]:
+        """Of the planned runs of a deployment only the oldest, and only when none is at work here.
+
+        Prefect would try all nights that wait, again and again, with two lines in the log each time, and score them in
+        no order.
+        """
+        at_work = {*self._submitting_flow_run_ids, *self._processes.values()}
+        in_turn = []
+        for entry in sorted(found, key=lambda entry: entry.flow_run.expected_start_time or _LONG_AGO):
+            run = entry.flow_run
+            if run.auto_scheduled and run.deployment_id is not None:
+                if self._turns.get(run.deployment_id) in at_work:
+                    continue
+                self._turns[run.deployment_id] = run.id
+                at_work.add(run.id)
+            in_turn.append(entry)
+        return in_turn
 
     async def run(
         self,
@@ -55,7 +83,7 @@ class EndingWorker(ProcessWorker):
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> ProcessWorkerResult:
         """Prefect's start of one run in a process, which is remembered."""
-        started = _Started(self._processes, flow_run.name, task_status)
+        started = _Started(self._processes, flow_run.id, task_status)
         self._runs += 1
         try:
             return await super().run(flow_run, configuration, started)
@@ -79,14 +107,14 @@ class EndingWorker(ProcessWorker):
 class _Started(anyio.abc.TaskStatus[int]):
     """Notes the process of a run before the worker is told that it started."""
 
-    def __init__(self, processes: dict[int, str], name: str, told: anyio.abc.TaskStatus[int] | None) -> None:
+    def __init__(self, processes: dict[int, UUID], run: UUID, told: anyio.abc.TaskStatus[int] | None) -> None:
         self._processes = processes
-        self._name = name
+        self._run = run
         self._told = told
         self.pid = -1
 
     def started(self, value: Any = None) -> None:
         self.pid = value
-        self._processes[value] = self._name
+        self._processes[value] = self._run
         if self._told is not None:
             self._told.started(value)
