@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 # On the corruption ladder, of a training and of an adopted model: what the estimate of accuracy was measured with.
 LADDER_IMAGES: Final = 200
@@ -67,6 +67,18 @@ class RunOptions(_Form):
     )
     suites: Path | None = Field(default=None, description="Folder with your own Great Expectations suites (JSON).")
     thumbnails: bool = Field(default=True, description="Show small pictures in pages and artifacts.")
+    metrics: str = Field(
+        default="",
+        description="Folder or .prom file of a Prometheus text-file collector, or the address of a Pushgateway, "
+        "without a password. Empty: none.",
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _without_password(cls, value: str) -> str:
+        if value.startswith(("http://", "https://")) and "@" in value.split("/")[2]:
+            raise ValueError("an address without user and password: parameters are kept with the results")
+        return value
 
 
 class QuarantineFilter(_Form):

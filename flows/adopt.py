@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from darkroom.asking import ask
 from darkroom.errors import WrongUse
 from darkroom.names import some_of_many
+from darkroom.orchestrator.events import bundle_sealed
 from darkroom.progress import tell
 from darkroom.settings import LADDER_IMAGES
 from darkroom.storage import LocalStorage
@@ -113,6 +114,7 @@ def adopt(
         card = write_card(name, origin, looked, knowledge, outcome, goldens, group_by, data)
         bundle = seal(models, name, origin, looked, knowledge, outcome, goldens, card, promote)
     report_training(bundle, card)
+    bundle_sealed(bundle.id, bundle.path)
     return adopted_as(bundle, origin, outcome)
 
 

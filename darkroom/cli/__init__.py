@@ -11,6 +11,7 @@ import darkroom.cli.projects
 import darkroom.cli.bundles
 import darkroom.cli.nights
 import darkroom.cli.records
+import darkroom.cli.telling
 import darkroom.cli.images  # noqa: F401
 
 # isort: on

@@ -56,6 +56,9 @@ def score(
     ] = 365,
     quarantine_copies: Annotated[bool, typer.Option(help="A copy of each quarantined file in the results.")] = True,
     thumbnails: Annotated[bool, typer.Option(help="Small pictures in pages and artifacts.")] = True,
+    metrics: Annotated[
+        str, typer.Option(help="For Prometheus: a folder or .prom file, or the address of a Pushgateway. Empty: none.")
+    ] = "",
     as_json: AsJson = False,
 ) -> int:
     """Score a night: prove the bundle, take in what is new, predict, validate, compare, commit, report."""
@@ -81,6 +84,7 @@ def score(
                 on_alarm=on_alarm.value,
                 false_alarm_nights=false_alarm_nights,
                 thumbnails=thumbnails,
+                metrics=metrics,
             ),
         }
     )
