@@ -30,7 +30,7 @@ def notify(
     ] = None,
     silence_hours: Annotated[float, typer.Option(min=0.1, help="Tell when no night came to its end for so long.")] = 26,
     zombie_minutes: Annotated[
-        float, typer.Option(min=0.5, help="Without a sign of life for so long, a run has crashed.")
+        float, typer.Option(min=3, help="Without a sign of life for so long, a run has crashed.")
     ] = 10,
     test: Annotated[
         bool, typer.Option("--test", help="Send one message, on the way that an alarm would take.")
