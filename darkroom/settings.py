@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from darkroom.forms import Form, TimeZone
 from darkroom.recipe import AugmentationOptions, Backbone, FineTuneOptions, HeadOptions
@@ -107,6 +107,19 @@ class RunOptions(Form):
     thumbnails: bool = Field(
         default=True, title="Small pictures", description="Show small pictures in pages and artifacts."
     )
+    metrics: str = Field(
+        default="",
+        title="Metrics for Prometheus",
+        description="Folder or .prom file of a Prometheus text-file collector, or the address of a Pushgateway, "
+        "without a password. Empty: none.",
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _without_password(cls, value: str) -> str:
+        if value.startswith(("http://", "https://")) and "@" in value.split("/")[2]:
+            raise ValueError("an address without user and password: parameters are kept with the results")
+        return value
 
 
 class QuarantineFilter(Form):

@@ -21,6 +21,7 @@ from darkroom.asking import ask
 from darkroom.errors import WrongUse
 from darkroom.forms import optional, titled
 from darkroom.names import some_of_many
+from darkroom.orchestrator.events import bundle_sealed
 from darkroom.progress import tell
 from darkroom.settings import LADDER_IMAGES
 from darkroom.storage import LocalStorage
@@ -120,6 +121,7 @@ def adopt(
         card = write_card(name, origin, looked, knowledge, outcome, goldens, group_by, data)
         bundle = seal(models, name, origin, looked, knowledge, outcome, goldens, card, promote)
     report_training(bundle, card)
+    bundle_sealed(bundle.id, bundle.path)
     return adopted_as(bundle, origin, outcome)
 
 

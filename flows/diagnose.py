@@ -32,6 +32,7 @@ from flows.naming import named
 from flows.parameters import BundlePath, PageFolder, a_file, a_folder
 from flows.searching import Searched, search
 from flows.staging_calls import StageDifference, call_on, compare_stages, only_at_a_terminal
+from flows.telling import tell_skew
 from tasks.foreign import findings_of_sealed
 from tasks.photos import Photos, photos_in
 from tasks.predictions_file import Predictions, read_predictions
@@ -104,6 +105,7 @@ def diagnose(
     page = draw(model, replay, given, searched)
     told = tell_it(model, given, searched, page, started, page_folder(out, f"diagnosis-{model.bundle.id}"))
     report_diagnosis(page, told.page)
+    tell_skew(told, searched)
     return told
 
 

@@ -16,6 +16,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from darkroom.errors import InboxMissing, StorageError
 from darkroom.names import from_text
 from darkroom.night import folder_of_night, folder_of_nights, is_a_folder_a_night, night_of
+from darkroom.orchestrator.events import night_failed
 from darkroom.pages import place_of
 from darkroom.progress import now as now_doing
 from darkroom.reasons import NightVerdict
@@ -33,6 +34,7 @@ from flows.night_words import intake_sentence, settled_sentence, tell_evaluated
 from flows.nights_before import nights_before, realised_before
 from flows.parameters import BundlePath, InboxPath, IntakeForm, NightForm, ResultsPath, RunForm, delivered
 from flows.pictures import draw_night
+from flows.telling import tell_night
 from flows.whence import whence
 from tasks import held, publish
 from tasks import intake as inboxes
@@ -59,6 +61,8 @@ _ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
 @flow(
     name="score",
     flow_run_name=named("{night}", " {bundle}"),
+    on_failure=[night_failed],
+    on_crashed=[night_failed],
     task_runner=_ONE_AT_A_TIME,
 )
 def score(
@@ -93,6 +97,7 @@ def score(
         page = draw_page(attempt, inbox, settled, evaluated, proof, results, run)
         summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
     report_night(page, summary, results)
+    tell_night(summary, inbox, run)
     return ended(summary, run)  # type: ignore[no-any-return]
 
 

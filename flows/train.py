@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from darkroom.forms import titled
+from darkroom.orchestrator.events import bundle_sealed
 from darkroom.progress import Progress, tell
 from darkroom.settings import ExaminationOptions, TrainingRecipe
 from expectations.budget import Budget
@@ -103,6 +104,7 @@ def train(
         card = write_card(name, model, examined, knowledge, goldens, recipe, folder)
         bundle = seal(models, name, model, examined, knowledge, goldens, card, promote)
     report_training(bundle, card)
+    bundle_sealed(bundle.id, bundle.path)
     return _sealed(bundle, model, examined, knowledge, time.perf_counter() - started)
 
 

@@ -12,6 +12,7 @@ import darkroom.cli.bundles
 import darkroom.cli.nights
 import darkroom.cli.records
 import darkroom.cli.past_nights
+import darkroom.cli.telling
 import darkroom.cli.images  # noqa: F401
 
 # isort: on

@@ -54,6 +54,7 @@ def score(
     false_alarm_nights: Annotated[int, typer.Option(help=in_words(RunOptions, "false_alarm_nights"))] = 365,
     quarantine_copies: Annotated[bool, typer.Option(help=in_words(IntakeOptions, "quarantine_copies"))] = True,
     thumbnails: Annotated[bool, typer.Option(help=in_words(RunOptions, "thumbnails"))] = True,
+    metrics: Annotated[str, typer.Option(help=in_words(RunOptions, "metrics"))] = "",
     as_json: AsJson = False,
 ) -> int:
     """Score a night: prove the bundle, take in what is new, predict, validate, compare, commit, report."""
@@ -78,6 +79,7 @@ def score(
                 on_alarm=on_alarm.value,
                 false_alarm_nights=false_alarm_nights,
                 thumbnails=thumbnails,
+                metrics=metrics,
             ),
         }
     )

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from darkroom.errors import DarkroomError, OrchestratorError
 from darkroom.orchestrator.server import Server
 
+# Marks the address of a server of our own, for this process and for those that it starts.
+_PRIVATE = "DARKROOM_PRIVATE_API"
+
 _lock = threading.RLock()
 _address: str | None = None
 
@@ -69,8 +72,14 @@ def _connect(stack: contextlib.ExitStack) -> tuple[str, Server | None]:
     server = stack.enter_context(Server.private())
     address = f"http://127.0.0.1:{server.port}/api"
     # The first call may have to wait until the server is up.
-    stack.enter_context(reporting_to(address, PREFECT_API_REQUEST_TIMEOUT="180"))
+    stack.enter_context(reporting_to(address, PREFECT_API_REQUEST_TIMEOUT="180", **{_PRIVATE: address}))
     return address, server
+
+
+def reports_to_a_private_server() -> bool:
+    """Whether runs report to a server of our own, which nobody looks at and which ends with them."""
+    address = os.environ.get("PREFECT_API_URL")
+    return address is not None and address == os.environ.get(_PRIVATE)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 POOL = "darkroom"
 SCHEDULE_SLUG = "nightly"
+HEARTBEAT_SECONDS = "60"
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,9 @@ def _job(folder: Path) -> dict[str, Any]:
         "working_dir": str(folder.absolute()),
         "command": f'"{sys.executable}" -P -m darkroom.orchestrator.run_main',
     }
+    # A run says every minute that it lives: by its silence `darkroom notify` knows one that was killed.
+    job["env"] = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT_SECONDS}
     home = Path(__file__).parents[2]
     if home.name != "site-packages" and str(home) not in site.getsitepackages():
-        job["env"] = {"PYTHONPATH": str(home)}
+        job["env"]["PYTHONPATH"] = str(home)
     return job

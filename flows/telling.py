@@ -1,0 +1,31 @@
+"""Who is told of a night outside its results: listeners of Prefect's events, and Prometheus."""
+
+from __future__ import annotations
+
+from http.client import HTTPException
+
+from prefect import get_run_logger
+
+from darkroom.orchestrator import events
+from darkroom.settings import RunOptions
+from darkroom.summary import NightSummary
+from flows.diagnosed import Diagnosis
+from flows.diagnosis_words import preparation_at_fault
+from flows.searching import Searched
+from tasks.report.metrics import tell_metrics
+
+
+def tell_night(summary: NightSummary, inbox: str, run: RunOptions) -> None:
+    """The event of the night, and its metrics where they are wanted; neither of them ever fails a night."""
+    events.night_ended(summary)
+    if run.metrics:
+        try:
+            tell_metrics(summary, inbox, run.metrics)
+        except (OSError, ValueError, HTTPException) as error:
+            get_run_logger().warning("The metrics could not be written: %s", error)
+
+
+def tell_skew(told: Diagnosis, searched: Searched) -> None:
+    """The event of a diagnosis that found the mistake, where the images were prepared in another way."""
+    if told.explained and preparation_at_fault(searched):
+        events.skew_found(told.bundle_id, told.sentence, told.cause.variants, told.page)
