@@ -285,7 +285,7 @@ def commit_night(
             keep_copies(attempt.staging.storage, Path(from_text(attempt.inbox)), rows)
     if run.on_alarm == "hold" and summary.verdict is NightVerdict.ALARM:
         held.hold(attempt, settled, summary, evaluated.drift, estimate_rows(evaluated.estimate))
-        get_run_logger().warning("Kept back: darkroom release %s, or darkroom discard", attempt.id)
+        get_run_logger().warning("Kept back: darkroom release %s, or darkroom discard, with a --reason", attempt.id)
         return summary
     rows = estimate_rows(evaluated.estimate)
     commit = publish.commit(attempt, settled, summary, evaluated.drift, rows)

@@ -21,7 +21,7 @@ from darkroom.results import Commit, bundles, commits, read_part
 from darkroom.settings import QuarantineFilter
 from darkroom.storage import Storage, storage_at
 from tasks.ledger import Ledger
-from tasks.quarantine import copies
+from tasks.quarantine import COPIES, copies
 from tasks.released import Waiting, waiting
 
 _COLUMNS = ("path", "content_id", "reason", "detail", "size")
@@ -40,7 +40,8 @@ class State(StrEnum):
 class SetAside:
     """A content, or a path that was never read, as it was refused last; `times`: in how many runs it was.
 
-    `copy` is the key of its copy; `released` the number of the release that the next run is to answer.
+    `inbox` and `path` are where a walk came across it last, also where it was refused again since from its copy. `copy`
+    is the key of its copy; `released` the number of the release that the next run is to answer.
     """
 
     path: str
@@ -128,6 +129,7 @@ def _names(text: str, row: SetAside) -> bool:
 def _of_name(storage: Storage, done: list[Ledger], open_ones: dict[str, Waiting]) -> Iterator[SetAside]:
     kept = copies(storage)
     last: dict[tuple[str, ...], tuple[Commit, dict[str, object]]] = {}
+    found_at: dict[tuple[str, ...], tuple[str, str]] = {}
     times: Counter[tuple[str, ...]] = Counter()
     newest_first = sorted(
         (commit for ledger in done for commit in ledger.commits),
@@ -143,6 +145,8 @@ def _of_name(storage: Storage, done: list[Ledger], open_ones: dict[str, Waiting]
                     )
                     times[key] += 1
                     last.setdefault(key, (commit, row))
+                    if _came_across(row["path"], row["content_id"]):
+                        found_at.setdefault(key, (commit.inbox, row["path"]))
     ids = pa.array([key[0] for key in last if len(key) == 1], pa.string())
     scored = {content for ledger in done for content in ledger.already_scored(ids).to_pylist()}
     settled = _found_otherwise(storage, newest_first, [key for key in last if len(key) == 2])
@@ -150,23 +154,29 @@ def _of_name(storage: Storage, done: list[Ledger], open_ones: dict[str, Waiting]
         if key in settled:
             continue
         content_id = row["content_id"]
+        inbox, path = found_at.get(key, (commit.inbox, str(row["path"])))
         one = open_ones.get(str(content_id))
         state = State.SCORED if content_id in scored else State.RELEASED if one is not None else State.REFUSED
         yield SetAside(
-            path=str(row["path"]),
+            path=path,
             content_id=None if content_id is None else str(content_id),
             reason=Reason(str(row["reason"])),
             detail=None if row["detail"] is None else str(row["detail"]),
             size=row["size"] if isinstance(row["size"], int) else None,
             bundle=commit.bundle,
             night=commit.night,
-            inbox=commit.inbox,
+            inbox=inbox,
             run=commit.run,
             times=times[key],
             state=state,
             copy=kept.get(str(content_id)),
             released=one.decision if one is not None and state is State.RELEASED else None,
         )
+
+
+def _came_across(path: str, content_id: str | None) -> bool:
+    """Whether a walk found it under this path, and not a release in its copy or in the folder of another night."""
+    return not path.startswith("../") and f"{COPIES}/{content_id}" not in path
 
 
 def _key(commit: Commit, content_id: str | None, path: str) -> tuple[str, ...]:

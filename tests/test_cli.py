@@ -29,6 +29,8 @@ COMMANDS = (
     "release",
     "discard",
     "acknowledge",
+    "quarantine",
+    "trace",
     "predict",
     "promote",
     "serve",
@@ -94,6 +96,8 @@ def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
             "No run with this id",
             id="nothing to release",
         ),
+        pytest.param(["trace", "a.jpg"], 2, "no results", id="nothing to trace"),
+        pytest.param(["quarantine", "list"], 2, "no results", id="nothing in quarantine"),
         pytest.param(
             ["discard", "../..", "--reason", "x", "--results", "."], 2, "No run with this id", id="no way out"
         ),

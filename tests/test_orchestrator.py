@@ -284,7 +284,7 @@ def test_a_night_that_is_due_stays_due_when_the_deployments_are_renewed(register
 
 @pytest.mark.filterwarnings("ignore")
 def test_runs_that_died_with_the_last_server_are_closed(registered: Any) -> None:
-    from prefect.states import Running
+    from prefect.states import Paused, Running
 
     from darkroom.orchestrator.lost import Lost, mend_lost_runs
 
@@ -294,6 +294,11 @@ def test_runs_that_died_with_the_last_server_are_closed(registered: Any) -> None
     assert mend_lost_runs(registered, fresh=True) == Lost(closed=1)
     assert registered.read_flow_run(run.id).state.is_crashed()
     assert mend_lost_runs(registered, fresh=True) == Lost()
+    asking = registered.create_flow_run_from_deployment(registered.read_deployment_by_name("quarantine/quarantine").id)
+    registered.set_flow_run_state(asking.id, Running(), force=True)
+    registered.set_flow_run_state(asking.id, Paused(timeout_seconds=3600), force=True)
+    told = "nobody would take the answer to a question of a dead process"
+    assert mend_lost_runs(registered, fresh=True) == Lost(closed=1), told
 
 
 def test_a_port_that_something_else_has_is_an_error_that_names_it() -> None:

@@ -133,6 +133,7 @@ class TestRelease:
         assert (again.counts.quarantined, again.summary.quarantine_reasons) == (1, {"broken_data": 1})
         (row,) = set_aside(results)
         assert (row.state, row.times, row.night) == (State.REFUSED, 2, NEXT)
+        assert row.place == str(tmp_path / str(NIGHT) / "broken-0.png")
         assert made_up.score(results, tmp_path / "{night}", night=LATER).counts.quarantined == 0
 
     def test_a_format_that_the_next_version_of_the_bundle_allows_is_scored_by_it(

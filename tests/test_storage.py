@@ -47,6 +47,16 @@ def test_a_new_file_is_refused_where_one_is_and_the_first_content_stays(storage:
     assert files_below(storage) == {"commits/1.json"}
 
 
+def test_a_removed_file_is_gone_and_nothing_else_and_it_may_be_gone_already(storage: LocalStorage) -> None:
+    storage.write("a/1.json", b"")
+    storage.write("a/2.json", b"")
+    for _ in range(2):
+        storage.remove("a/1.json")
+    assert files_below(storage) == {"a/2.json"}
+    with pytest.raises(StorageError, match="could not be removed"):
+        storage.remove("a")
+
+
 def test_of_many_writers_of_one_new_file_one_wins(storage: LocalStorage) -> None:
     won: list[int] = []
     start = threading.Barrier(8)
