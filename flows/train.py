@@ -30,7 +30,7 @@ from tasks.report.card.words import headline
 from tasks.training import TrainedModel, Work, train_model, work_folder
 
 # Seconds between lines of progress in the run's log.
-_LOG_EVERY = 5.0
+_LOG_EVERY = 15.0
 # Classes that the terminal names.
 _SHOWN = 30
 
@@ -203,7 +203,8 @@ def seal(
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE)
 def report_training(bundle: Bundle, card: CardFacts) -> None:
-    """The card in the Prefect UI."""
+    """The card in the Prefect UI, its first sentence in the log."""
+    get_run_logger().info("%s: %s", bundle.id, headline(card))
     markdown = bundle_card(card) + page_line(bundle.path / "card.html")
     key = show("card", bundle.id, markdown, f"{bundle.id}: {headline(card)}")
     get_run_logger().info("Told: the artifact %s", key)
@@ -218,7 +219,7 @@ def _told_to_the_log() -> Progress:
         nonlocal logged
         tell(stage, done, total, note)
         if done == total or time.monotonic() - logged >= _LOG_EVERY:
-            log.info("%s %d/%d %s", stage, done, total, note)
+            log.info("%s: %s of %s%s", stage.capitalize(), f"{done:,}", f"{total:,}", f", {note}" if note else "")
             logged = time.monotonic()
 
     return progress
