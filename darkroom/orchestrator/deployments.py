@@ -15,6 +15,7 @@ from darkroom.project import FILE, Project
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.deployments.runner import RunnerDeployment
 
 POOL = "darkroom"
 SCHEDULE_SLUG = "nightly"
@@ -173,8 +174,20 @@ def register(client: SyncPrefectClient, folder: Path, project: Project, *, sched
             job_variables=_job(folder),
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
+        _know_no_other_parameter(wanted)
         identity = wanted.apply()
         planning.plan_again(client, identity, due, since)
+
+
+def _know_no_other_parameter(deployment: RunnerDeployment) -> None:
+    """Let the server refuse a parameter that the flow does not have: a run that gets one is told to have crashed."""
+    from prefect.utilities.callables import ParameterSchema
+
+    class Closed(ParameterSchema):
+        additionalProperties: bool  # noqa: N815  # a word of JSON schema
+
+    known = deployment._parameter_openapi_schema.model_dump()
+    deployment._parameter_openapi_schema = Closed(**known, additionalProperties=False)
 
 
 def _flow(entrypoint: str) -> Any:
