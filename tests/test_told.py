@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,13 +18,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.events.schemas.events import Event, Resource
 
 from darkroom import demo_world
 from darkroom.orchestrator import automations
+from darkroom.orchestrator.connection import reporting_to
+from darkroom.orchestrator.events import NightTold, night_told
 from darkroom.orchestrator.notices import Told
+from darkroom.reasons import NightVerdict
+from darkroom.summary import Counts, NightSummary
 from tasks.bundle import Bundle
+from tasks.inference import Engine
+from tasks.photos import Photos, photos_in
+from tasks.variants import Replay
 from tests.receivers import Mail, Web, mail_receiver, web_receiver
+from tests.test_reseal import sealed_elsewhere
 
 # Prefect's own warnings are not ours to mend.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -131,7 +143,7 @@ def events(served: Served, name: str) -> list[Any]:
 def test_each_thing_that_happens_is_told_once_in_words_that_say_what_to_do(
     served: Served, web: Web, bundle: Bundle, tmp_path: Path
 ) -> None:
-    results = tmp_path / "results"
+    results = served.folder / "results"
     places = {"bundle": str(bundle.path), "results": str(results), "night": {"night": NIGHT}}
 
     # Who is told: the address comes from the input, and no answer repeats it.
@@ -145,7 +157,11 @@ def test_each_thing_that_happens_is_told_once_in_words_that_say_what_to_do(
     # An alarm; the policy makes the run end as failed, and it is still told as what it is.
     demo_world.draw_night(tmp_path / "inbox", "good", images=20, seed=1)
     run = score(
-        served, inbox=str(tmp_path / "inbox"), intake={"expect_at_least": 1000}, run={"on_alarm": "fail"}, **places
+        served,
+        inbox=str(tmp_path / "inbox"),
+        intake={"expect_at_least": 1000},
+        run={"on_alarm": "fail", "metrics": str(tmp_path / "metrics")},
+        **places,
     )
     assert (run.state.name, run.state.type.value) == ("Alarm", "FAILED")
     wait_for(lambda: len(web.requests) == 2, 30, lambda: subjects(web))
@@ -154,8 +170,9 @@ def test_each_thing_that_happens_is_told_once_in_words_that_say_what_to_do(
     assert "20 of 20 images scored" in told["body"]
     assert "1000" in told["body"].splitlines()[0]
     assert f"Night {NIGHT}, bundle {bundle.id}, inbox {tmp_path / 'inbox'}" in told["body"]
-    (page,) = results.glob("reports/*/*/*/index.html")
-    assert f"Report: {page}" in told["body"]
+    page = told["body"].partition("Report: ")[2].splitlines()[0]
+    with urllib.request.urlopen(page) as answer:
+        assert NIGHT in answer.read().decode()
     assert f"Run: {served.address}/runs/flow-run/{run.id}" in told["body"]
     (event,) = events(served, "darkroom.night.alarm")
     assert event.resource.id == f"darkroom.night.{bundle.id}.{NIGHT}"
@@ -165,6 +182,8 @@ def test_each_thing_that_happens_is_told_once_in_words_that_say_what_to_do(
     # It came to its end: the 26 hours begin anew.
     moved = wait_for(lambda: (now := _bucket(served)) != silence and now, 20)
     assert timedelta(hours=26) - timedelta(minutes=2) < moved - datetime.now(UTC) <= timedelta(hours=26)
+
+    assert [file.name for file in (tmp_path / "metrics").iterdir()] == ["darkroom-parts-inbox.prom"]
 
     # A failure: nobody delivered, and nobody ever did.
     run = score(served, inbox=str(tmp_path / "nowhere"), **places)
@@ -180,7 +199,7 @@ def test_each_thing_that_happens_is_told_once_in_words_that_say_what_to_do(
 
     # An empty night: its folder is there, and nothing is in it.
     (tmp_path / "nothing").mkdir()
-    run = score(served, inbox=str(tmp_path / "nothing"), **places)
+    run = score(served, inbox=str(tmp_path / "nothing"), run={"metrics": "http://127.0.0.1:9"}, **places)
     assert run.state.is_completed()
     wait_for(lambda: len(web.requests) == 4, 30, lambda: subjects(web))
     assert web.requests[3].json["subject"] == f"Empty: night {NIGHT} ({bundle.id})"
@@ -259,3 +278,109 @@ def _killed(served: Served, places: dict[str, Any], folder: Path) -> Any:
         wait_for(lambda: any(one.resource.id == alive for one in events(served, "prefect.flow-run.heartbeat")), 90)
         process.send_signal(signal.SIGKILL)
     return run
+
+
+def test_mails_and_blocks_of_ones_own_are_told_too_until_nobody_is_to_be_told(
+    served: Served, web: Web, mail: Mail
+) -> None:
+    mailto = f"mailto://ada:hunter2@127.0.0.1:{mail.port}?from=darkroom@example.com&to=anna@example.com"
+    with reporting_to(f"{served.address}/api"):
+        CustomWebhookNotificationBlock(name="ops", url=web.url("/ops"), json_data={"it": "{{body}}"}).save("ops")
+    answer = served.notify("--email", "-", "--block", "ops", "--silence-hours", "74", say=mailto)
+    assert answer["told"][0]["channels"] == ["darkroom-email/darkroom-notify", "custom-webhook/ops"]
+    assert "for 74 hours" in served.run("notify", "--list").stdout
+    assert "hunter2" not in served.run("notify", "--list").stdout + json.dumps(answer)
+
+    _emit(served, night_told(summary(headline="Class <!channel> is new: <b>12</b> images.")))
+    wait_for(lambda: mail.messages and web.requests, 30)
+    (message,) = mail.messages
+    assert message["Subject"] == "Alarm: night 2026-03-02 (parts-1-0123456789ab)"
+    assert (message["To"], mail.logins) == ("anna@example.com", ["\0ada\0hunter2"])
+    assert message.get_content_type() == "text/plain"
+    assert message.get_content().splitlines()[:2] == [
+        "Class ‹!channel> is new: ‹b>12‹/b> images.",
+        "40 of 42 images scored, 3 of them suspect; 2 quarantined.",
+    ]
+    assert web.requests[0].json["it"].startswith("Class ‹!channel>")
+
+    # A mail server that says later is asked again.
+    mail.refuse = 1
+    answer = served.notify("--test")
+    assert (answer["sent"], len(mail.messages), len(web.requests)) == (2, 2, 2)
+
+    assert served.notify("--remove") == {"removed": 6, "told": []}
+    with served.client() as client:
+        kept = [one.name for one in client.read_block_documents(include_secrets=False)]
+        assert kept == ["ops"]
+    _emit(served, night_told(summary(headline="Nobody hears this.")))
+    assert served.run("notify", "--test").returncode == 2
+    time.sleep(5)
+    assert (len(mail.messages), len(web.requests)) == (2, 2)
+
+
+def test_a_bundle_that_is_sealed_and_a_skew_that_is_found_are_events(
+    served: Served, world: Path, tiny_bundle: Bundle, tiny_engine: Engine, tiny_photos: Path, tmp_path: Path
+) -> None:
+    # Trained in a moment: what it learns does not matter here.
+    (tmp_path / "recipe.json").write_text(json.dumps({"head": {"epochs": 1}, "validation_share": 0.35}))
+    options = ["--backbone", "SmallConvNet", "--weights", "none", "--image-size", "32", "--group-by", "sub-folder"]
+    options += ["--recipe", str(tmp_path / "recipe.json"), "--ladder-images", "0", "--sensitivity-images", "0"]
+    done = served.run("train", str(world), "--name", "quick", *options, "--no-thumbnails", "--json")
+    sealed = json.loads(done.stdout)
+    (event,) = wait_for(lambda: events(served, "darkroom.bundle.sealed"), 20)
+    assert event.payload == {"bundle": sealed["bundle_id"], "path": str(served.folder / sealed["path"])}
+    assert event.resource.id == f"darkroom.bundle.{sealed['bundle_id']}"
+    assert {one.role for one in event.related} >= {"flow", "flow-run"}
+
+    # Predictions of images whose channels were swapped.
+    photos = photos_in(tiny_photos)
+    swapped = tiny_bundle.preprocessing.with_knobs(channel_order="bgr")
+    theirs = Replay(tiny_engine, Photos(tiny_photos, photos), tiny_bundle.preprocessing).probabilities(swapped)
+    frame = pd.DataFrame(theirs, columns=list(tiny_bundle.classes))
+    frame.insert(0, "path", photos)
+    frame.to_csv(tmp_path / "theirs.csv", index=False)
+    given = ["--images", str(tiny_photos), "--predictions", str(tmp_path / "theirs.csv")]
+    done = served.run("diagnose", "--bundle", str(tiny_bundle.path), *given, "--json")
+    assert done.returncode == 1, done.stderr
+    (event,) = wait_for(lambda: events(served, "darkroom.skew.found"), 20)
+    assert (event.payload["bundle"], event.payload["variants"]) == (tiny_bundle.id, ["channel_order=bgr"])
+
+    # A night whose golden images come out as others.
+    moved = sealed_elsewhere(tiny_bundle, tmp_path / "models", shift=0.0)
+    done = served.run("score", str(moved.path), str(tiny_photos), "--results", str(tmp_path / "results"), "--json")
+    assert json.loads(done.stdout)["error"] == "GoldenMismatch"
+    event = wait_for(lambda: [one for one in events(served, "darkroom.skew.found") if not one.payload["variants"]], 20)
+    assert event[0].payload["bundle"] == str(moved.path)
+    assert "golden images differ" in event[0].payload["sentence"]
+    (event,) = [one for one in events(served, "darkroom.night.failed") if one.payload["bundle"] == str(moved.path)]
+    assert event.payload["error"].startswith("Flow run encountered an exception: GoldenMismatch")
+
+
+def _emit(served: Served, told: NightTold) -> None:
+    """An event, as a run would send it."""
+    event = Event(
+        event="darkroom.night.alarm",
+        resource=Resource({"prefect.resource.id": f"darkroom.night.{told.bundle}.{told.night}"}),
+        payload=told.model_dump(mode="json"),
+    )
+    with served.client() as client:
+        client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
+
+
+def summary(**changes: Any) -> NightSummary:
+    moment = datetime(2026, 3, 2, 2, tzinfo=UTC)
+    stated = {
+        "bundle_id": "parts-1-0123456789ab",
+        "night": NIGHT,
+        "run_id": "run-1",
+        "inbox": "/srv/inbox",
+        "verdict": NightVerdict.ALARM,
+        "headline": "It is dark.",
+        "counts": Counts(seen=42, scored=40, quarantined=2),
+        "trusted": 37,
+        "suspect": 3,
+        "started_at": moment,
+        "finished_at": moment + timedelta(seconds=20),
+        "commit": 1,
+    }
+    return NightSummary.model_validate(stated | changes)

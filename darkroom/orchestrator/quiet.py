@@ -17,7 +17,9 @@ from darkroom.orchestrator.deployments import DEPLOYMENTS
 # Logger → the lines, in full. What fails, crashes, is retried or paused has other words, and stays.
 _OF_OUR_RUNS: Final = {
     "prefect.flow_runs": re.compile(
-        r"Beginning (sub)?flow run '.*' for flow '.*'|Finished in state Completed\(.*\)", re.DOTALL
+        r"Beginning (sub)?flow run '.*' for flow '.*'|Finished in state Completed\(.*\)|"
+        r"Running hook '.*' in response to entering state '.*'|Hook '.*' finished running successfully",
+        re.DOTALL,
     ),
     "prefect.task_runs": re.compile(r"Finished in state Completed\(.*\)", re.DOTALL),
 }
