@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom.errors import DarkroomError, GoldenMismatch
 from darkroom.orchestrator.connection import reports_to_a_private_server
+from darkroom.pages import place_of
 from darkroom.reasons import NightCause, NightVerdict
 from darkroom.summary import Counts, NightSummary
 
@@ -64,7 +65,7 @@ class NightTold(_Payload):
     suspect: int
     cause: str | None = Field(description="The likeliest cause, in a sentence, where there is one.")
     estimate: EstimateTold | None
-    report: str | None = Field(description="Where the page is.")
+    report: str | None = Field(description="Where the page is: its address, where pages are served, else its path.")
     run: str = Field(description="Id of the run in the results, as `darkroom release` takes it.")
     held: bool = Field(description="Whether its rows are kept back until a person decides.")
 
@@ -144,7 +145,7 @@ def night_told(summary: NightSummary) -> NightTold:
             high=estimate.high,
             sentence=_shown(estimate.sentence),
         ),
-        report=None if summary.report is None else _shown(summary.report),
+        report=None if summary.report is None else _shown(place_of(summary.report)),
         run=summary.run_id,
         held=summary.commit is None,
     )
@@ -186,7 +187,7 @@ def bundle_sealed(bundle: str, path: object) -> None:
 
 def skew_found(bundle: str, sentence: str, variants: tuple[str, ...], report: str) -> None:
     """Tell that predictions were made with images prepared in another way than in training."""
-    payload = SkewFound(bundle=bundle, sentence=_shown(sentence), variants=variants, report=_shown(report))
+    payload = SkewFound(bundle=bundle, sentence=_shown(sentence), variants=variants, report=_shown(place_of(report)))
     _emit(SKEW_FOUND, f"darkroom.bundle.{bundle}", bundle, payload)
 
 
