@@ -227,8 +227,8 @@ def report_nights(told: Backfilled) -> None:
     """Night by night, in the log and in the Prefect UI."""
     get_run_logger().info(told.headline)
     rows = [
-        f"| {_linked(outcome)} | {outcome.came} | {outcome.scored} | {outcome.quarantined} | {in_markdown(outcome.told)} |"
-        for outcome in told.nights
+        f"| {_linked(one)} | {one.came} | {one.scored} | {one.quarantined} | {in_markdown(one.told)} |"
+        for one in told.nights
     ]
     table = "\n".join(["| night | | scored | quarantined | |", "|---|---|---:|---:|---|", *rows])
     show("backfill", told.bundle_id, f"## {in_markdown(told.headline)}\n\n{table}\n", told.headline)
