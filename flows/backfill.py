@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
@@ -21,11 +20,14 @@ from pydantic import Field
 
 from darkroom.errors import DarkroomError, WrongUse
 from darkroom.night import folder_of_night, is_a_folder_a_night
+from darkroom.pages import address_of
 from darkroom.progress import tell
 from darkroom.results import commits
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.summary import NightSummary
 from flows.backfilled import Backfilled, NightOutcome
+from flows.in_the_ui import show
+from flows.naming import named
 from flows.night_process import NightProcess, NightProcesses
 from flows.score import score
 from tasks.bundle import find_bundle, open_bundle
@@ -38,7 +40,7 @@ AT_ONCE: Final = 8
 NIGHTS_FAILED: Final = "Nights failed"
 
 
-@flow(name="backfill", flow_run_name="backfill {start} to {end}")
+@flow(name="backfill", flow_run_name=named("{start}", " to {end}", " {bundle}"))
 def backfill(
     start: date,
     end: date,
@@ -220,17 +222,21 @@ def one_night() -> None:
     """What the backfill's graph shows in the place of the run of one night; it has no work of its own."""
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
 def report_nights(told: Backfilled) -> None:
     """Night by night, in the log and in the Prefect UI."""
     get_run_logger().info(told.headline)
     rows = [
-        f"| {outcome.night} | {outcome.came} | {outcome.scored} | {outcome.quarantined} | {in_markdown(outcome.told)} |"
-        for outcome in told.nights
+        f"| {_linked(one)} | {one.came} | {one.scored} | {one.quarantined} | {in_markdown(one.told)} |"
+        for one in told.nights
     ]
     table = "\n".join(["| night | | scored | quarantined | |", "|---|---|---:|---:|---|", *rows])
-    key = f"backfill-{told.nights[0].night}-{told.nights[-1].night}"
-    create_markdown_artifact(f"## {in_markdown(told.headline)}\n\n{table}", key=key, description=told.headline)
+    show("backfill", told.bundle_id, f"## {in_markdown(told.headline)}\n\n{table}\n", told.headline)
+
+
+def _linked(outcome: NightOutcome) -> str:
+    address = address_of(outcome.report)
+    return f"{outcome.night}" if address is None else f"[{outcome.night}]({address})"
 
 
 def ended(told: Backfilled) -> Any:

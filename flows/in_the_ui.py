@@ -14,7 +14,10 @@ from tasks.report.artifact_tables import drift_artifact, drift_told, quarantine_
 from tasks.report.night_page import NightPage
 from tasks.report.untrusted import in_markdown
 
-Kind = Literal["night", "drift", "quarantine", "progress", "card", "audit", "diagnosis", "explanation", "evaluation"]
+Kind = Literal[
+    "night", "drift", "quarantine", "progress", "backfill", "card", "goldens", "audit", "diagnosis", "explanation",
+    "evaluation",
+]  # fmt: skip
 
 _VERSION: Final = re.compile(r"-\d+-[0-9a-f]{12}$")
 _LONGEST: Final = 300  # characters: the description stands above the artifact, and cut on its card

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from darkroom.reasons import Reason
 from darkroom.settings import QuarantineFilter
+from flows.naming import named
 from flows.quarantined import Choice, QuarantineList, QuarantineTold, done, needs_a_note
 from tasks.report.untrusted import visible
 
@@ -52,7 +53,7 @@ class Answer(RunInput):
     )
 
 
-@flow(name="quarantine", flow_run_name="quarantine: {action}")
+@flow(name="quarantine", flow_run_name=named("{action}", " in {results}"))
 def quarantine(
     results: Path = Path("results"),
     action: Action = "list",

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from darkroom.forms import titled
+from flows.in_the_ui import show
+from flows.naming import named
 from flows.parameters import BundlePath, Promote
 from tasks.bundle import Bundle, find_bundle, open_bundle, reseal_bundle
 from tasks.bundle.resealing import needs_a_reason
@@ -69,7 +70,7 @@ def _line(change: GoldenChange) -> str:
     return f"  {change.name}: {stage}{how}; probabilities by {change.probability:.2g}; {answer}"
 
 
-@flow(name="reseal", flow_run_name="reseal {bundle}")
+@flow(name="reseal", flow_run_name=named("{bundle}"))
 def reseal(
     bundle: BundlePath,
     agreed: Annotated[bool, titled("Seal the next version")] = False,
@@ -95,7 +96,7 @@ def reseal(
     return moved
 
 
-@task(name="compare the goldens", cache_policy=NO_CACHE)
+@task(name="compare the goldens", task_run_name="compare the goldens", cache_policy=NO_CACHE)
 def compare_goldens(bundle: Bundle) -> Moved:
     """Every golden from bytes to probabilities, beside what was sealed."""
     manifest = bundle.manifest
@@ -111,7 +112,7 @@ def compare_goldens(bundle: Bundle) -> Moved:
     return moved
 
 
-@task(name="seal it again", cache_policy=NO_CACHE)
+@task(name="seal it again", task_run_name="seal it again", cache_policy=NO_CACHE)
 def seal_again(bundle: Bundle, moved: Moved, reason: str, promote: bool) -> Moved:
     """The next version, with the goldens as they are now."""
     sealed = reseal_bundle(bundle, moved.changes, reason=reason, promote=promote)
@@ -119,8 +120,8 @@ def seal_again(bundle: Bundle, moved: Moved, reason: str, promote: bool) -> Move
     return moved.model_copy(update={"sealed": sealed.id, "path": str(sealed.path)})
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
 def report_moved(moved: Moved) -> None:
     """In the Prefect UI."""
     lines = "\n\n".join(in_markdown(line, 1000) for line in moved.as_text().splitlines())
-    create_markdown_artifact(lines, key="reseal", description=moved.bundle_id)
+    show("goldens", moved.bundle_id, lines, moved.bundle_id)

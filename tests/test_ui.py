@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.sorting import LogSort
 
 from darkroom import demo_world
 from darkroom.decisions import Act, decisions
@@ -78,8 +81,8 @@ def client_of(served: Served) -> Iterator[Any]:
         yield client
 
 
-@pytest.fixture
-def page() -> Iterator[Any]:
+@contextmanager
+def browser_page() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     browser_path = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
@@ -91,6 +94,12 @@ def page() -> Iterator[Any]:
         page.set_default_timeout(30_000)
         yield page
         browser.close()
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    with browser_page() as opened:
+        yield opened
 
 
 def wait_until_ended(client: Any, *, since: set[Any], log: Path) -> Any:
@@ -109,12 +118,29 @@ def wait_until(client: Any, reached: Callable[[Any], bool], *, since: set[Any], 
     raise AssertionError(f"no run came so far within {RUN_SECONDS:.0f} s\n{log.read_text()}")
 
 
-def test_a_person_fills_in_the_form_and_the_run_completes(
-    served: Served, page: Any, bundle: Bundle, tmp_path: Path
-) -> None:
-    inbox, results = tmp_path / "an inbox", tmp_path / "results"
+# A file that was set aside, with a name that would be a script on a page that believes it.
+HOSTILE = "<img src=x onerror=alert(1)> & [x](http:evil).jpg"
+
+
+@dataclass(frozen=True)
+class FilledIn:
+    """A run that a person started from the form."""
+
+    run: Any
+    deployment: Any
+    inbox: Path
+    results: Path
+    night: date
+
+
+@pytest.fixture(scope="module")
+def filled_in(served: Served, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> FilledIn:
+    folder = tmp_path_factory.mktemp("filled in")
+    inbox, results = folder / "an inbox", served.folder / "results"
     demo_world.draw_night(inbox, "good", images=20, seed=1)
-    with client_of(served) as client:
+    (inbox / HOSTILE).write_bytes(b"\xff\xd8\xff\xe0 broken")
+    night = datetime.now(UTC).date() - timedelta(days=1)
+    with client_of(served) as client, browser_page() as page:
         score = client.read_deployment_by_name("score/score")
         before = {run.id for run in client.read_flow_runs()}
         # The first page of somebody who opens the address: the list, the deployment, Run, Custom run.
@@ -129,19 +155,137 @@ def test_a_person_fills_in_the_form_and_the_run_completes(
         page.get_by_label("bundle", exact=True).fill(str(bundle.path))
         page.get_by_label("inbox", exact=True).fill(str(inbox))
         page.get_by_label("results", exact=False).first.fill(str(results))
-        page.screenshot(path=tmp_path / "form.png", full_page=True)
+        page.screenshot(path=folder / "form.png", full_page=True)
         page.get_by_role("button", name="Submit").click()
         run = wait_until_ended(client, since=before, log=served.log)
         page.goto(f"{served.address}/v2/runs/flow-run/{run.id}")
         page.get_by_text("Completed").first.wait_for()
         page.wait_for_timeout(1500)
-        page.screenshot(path=tmp_path / "run.png", full_page=True)
-    assert run.deployment_id == score.id
-    assert run.parameters["inbox"] == str(inbox)
+        page.screenshot(path=folder / "run.png", full_page=True)
+    return FilledIn(run, score, inbox, results, night)
+
+
+def test_a_person_fills_in_the_form_and_the_run_completes(filled_in: FilledIn, served: Served, bundle: Bundle) -> None:
+    run = filled_in.run
+    assert run.deployment_id == filled_in.deployment.id
+    assert run.parameters["inbox"] == str(filled_in.inbox)
     assert run.state.is_completed(), served.log.read_text()
-    (whence,) = [commit.summary.whence for commit in commits(results, bundle.id)]
+    (whence,) = [commit.summary.whence for commit in commits(filled_in.results, bundle.id)]
     assert whence is not None
     assert (whence.started, whence.deployment, whence.flow_run) == ("deployment", "score", str(run.id))
+
+
+def test_the_run_has_its_night_and_its_bundle_for_a_name_and_its_sentence_for_a_message(
+    filled_in: FilledIn, served: Served, page: Any, tmp_path: Path
+) -> None:
+    assert filled_in.run.name == f"{filled_in.night} parts 1"
+    page.goto(f"{served.address}/v2/runs")
+    page.get_by_role("link", name=f"{filled_in.night} parts 1").wait_for()
+    page.screenshot(path=tmp_path / "runs.png")
+    assert re.match(r"(ok|warn|alarm): 20 images scored, 1 set aside", filled_in.run.state.message)
+
+
+# A line a stage, in this order, and nothing else.
+STORY = (
+    r"Proved: parts-1-\w+ holds: every digest, and \d+ golden images .* \(keras, [\d.]+ s\)\.",
+    r"Intake: 21 paths, 21 images to score",
+    r"21 of 21 images in \d+ s, [\d.]+ a second, 1 quarantined",
+    r"Settled: 20 scored, \d+ trusted, \d+ suspect; 1 quarantined \(1 \w+\)",
+    r"Validation: \d+ of \d+ expectations of the suite were met\.",
+    r"Drift: .*\.",
+    r"(Estimated accuracy|Accuracy is not estimated).*",
+    r"(Cause, \w+: .*)?",
+    r"Verdict: (ok|warn|alarm)\. 20 images scored, 1 set aside.*",
+    r"The page is written: http://127\.0\.0\.1:\d+/\d{4}-\d\d-\d\d/parts-1-\w+/[\w-]+/index\.html",
+    r"Committed as number 1: 20 rows",
+    r"Told: the artifacts night-parts, drift-parts, quarantine-parts",
+)
+
+
+def test_the_log_reads_as_a_story(filled_in: FilledIn, served: Served, page: Any, tmp_path: Path) -> None:
+    page.goto(f"{served.address}/v2/runs/flow-run/{filled_in.run.id}?tab=Logs")
+    page.get_by_text("Told: the artifacts").wait_for()
+    page.screenshot(path=tmp_path / "log.png", full_page=True)
+    with client_of(served) as client:
+        own = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[filled_in.run.id]))
+        lines = [line.message for line in client.read_logs(own, sort=LogSort.TIMESTAMP_ASC)]
+    told = iter(lines)
+    line = next(told)
+    for pattern in STORY:
+        if re.fullmatch(pattern, line):
+            line = next(told, "the end")
+        else:
+            assert re.fullmatch(pattern, ""), f"{line!r} stands where {pattern!r} should, in {lines}"
+    assert line == "the end", lines
+    assert all(page.get_by_text(line, exact=True).count() == 1 for line in lines if "http" not in line)
+
+
+def open_artifact(page: Any, served: Served, run: Any, key: str) -> None:
+    """As a person does: the run, its artifacts, the card, the newest version."""
+    page.goto(f"{served.address}/v2/runs/flow-run/{run.id}")
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_role("link", name=key).click()
+    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    page.get_by_role("tab", name="Artifact", exact=True).wait_for()
+    page.wait_for_timeout(1000)
+
+
+def broken_pictures(page: Any) -> int:
+    return int(page.evaluate("[...document.images].filter(one => !one.naturalWidth).length"))
+
+
+def test_the_artifacts_of_a_night_are_read_and_lead_to_its_page(
+    filled_in: FilledIn, served: Served, page: Any, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    open_artifact(page, served, filled_in.run, "night-parts")
+    page.get_by_role("heading", name="Most suspect").or_(page.get_by_text("20 images scored")).first.wait_for()
+    page.screenshot(path=tmp_path / "night.png", full_page=True)
+    assert page.locator("img[src^='data:image/png']").count() >= 1
+    assert broken_pictures(page) == 0
+    link = page.get_by_role("link", name="The page of this night")
+    # What the page says on the way is a breach of its own policy.
+    page.on("console", lambda message: said.append(message.text))
+    with page.expect_navigation():
+        link.click()
+    page.get_by_role("heading", level=1).get_by_text("20 images scored").wait_for()
+    page.screenshot(path=tmp_path / "page.png")
+    assert page.locator("img").count() > 10
+    assert broken_pictures(page) == 0
+    assert page.evaluate("getComputedStyle(document.body).margin") == "0px"  # its styles are applied
+    page.get_by_role("link", name="all nights").click()
+    page.get_by_role("link", name=f"{filled_in.night}").first.wait_for()
+    assert said == []
+
+
+def test_the_drift_and_the_quarantine_of_a_night_are_tables_and_names_stay_text(
+    filled_in: FilledIn, served: Served, page: Any, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    open_artifact(page, served, filled_in.run, "drift-parts")
+    page.get_by_role("columnheader", name="measure").wait_for()
+    assert page.get_by_role("cell", name="sharpness", exact=True).count() == 1
+    page.screenshot(path=tmp_path / "drift.png", full_page=True)
+    open_artifact(page, served, filled_in.run, "quarantine-parts")
+    page.get_by_role("columnheader", name="reason").wait_for()
+    page.get_by_text(HOSTILE, exact=False).wait_for()
+    page.screenshot(path=tmp_path / "quarantine.png", full_page=True)
+    assert page.locator("img[src='x']").count() == 0
+    assert said == []
+
+
+def test_the_progress_of_a_run_ends_with_every_image(filled_in: FilledIn, served: Served, page: Any) -> None:
+    page.goto(f"{served.address}/v2/runs/flow-run/{filled_in.run.id}")
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_role("link", name="progress-parts").get_by_text("21 of 21 images in").wait_for()
+    with client_of(served) as client:
+        own = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[filled_in.run.id]))
+        found = {one.key: one for one in client.read_artifacts(artifact_filter=own)}
+    assert found.keys() == {"progress-parts", "night-parts", "drift-parts", "quarantine-parts"}
+    assert found["progress-parts"].data == 100
+    assert all(len(str(one.data)) < 300_000 for one in found.values())
 
 
 def test_the_schedule_starts_a_run_of_last_night_that_completes(

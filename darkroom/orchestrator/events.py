@@ -65,7 +65,7 @@ class NightTold(_Payload):
     suspect: int
     cause: str | None = Field(description="The likeliest cause, in a sentence, where there is one.")
     estimate: EstimateTold | None
-    report: str | None = Field(description="The address of the page, or its path where nobody serves it.")
+    report: str | None = Field(description="Where the page is: its address, where pages are served, else its path.")
     run: str = Field(description="Id of the run in the results, as `darkroom release` takes it.")
     held: bool = Field(description="Whether its rows are kept back until a person decides.")
 
