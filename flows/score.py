@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,9 @@ from tasks.runs import abandon, begin_run
 from tasks.staging import Run, Staging, stage_part
 from tasks.workers import Job
 
-# A second run over the same inbox waits so long for the first, rather than doing its work again for nothing.
-_PATIENCE_SECONDS = 300.0
+# A second run over the same inbox waits so long for the first, rather than doing its work again for nothing. The first
+# lets go when it dies, however it dies; this is for one that hangs.
+_PATIENCE_SECONDS = 3600.0
 
 # A shard already uses every core, for decoding and for the network.
 _ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
@@ -75,7 +77,7 @@ def score(
     this_night = night_of(night, flow_run.scheduled_start_time)
     folder = folder_of_night(inbox, this_night)
     proof = prove_bundle(bundle)
-    with begin_run(results, proof.bundle_id, this_night, folder, patience_seconds=_PATIENCE_SECONDS) as attempt:
+    with begin(results, proof, this_night, folder) as attempt:
         shards = take_in(attempt, inbox, proof, intake, run)
         look_at_shard.map(shards, unmapped(attempt.id), unmapped(results), unmapped(proof), unmapped(run)).result()
         settled = publish.settle(attempt)
@@ -84,6 +86,16 @@ def score(
         summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
     report_night(page, summary, results)
     return ended(summary, run)  # type: ignore[no-any-return]
+
+
+def begin(results: Path, proof: Proof, night: date, folder: Path) -> Run:
+    """The run of this night; it waits for another one of the same inbox that is at work."""
+
+    def tell_waiting() -> None:
+        get_run_logger().info("Another run is at work on this inbox: this one waits until it has ended.")
+
+    patience = _PATIENCE_SECONDS
+    return begin_run(results, proof.bundle_id, night, folder, patience_seconds=patience, on_wait=tell_waiting)
 
 
 @task(name="prove the bundle", cache_policy=NO_CACHE)
