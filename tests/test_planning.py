@@ -22,18 +22,23 @@ from darkroom.project import Project, Schedule
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-@pytest.fixture
-def client(prefect_api: str, tmp_path: Path) -> Iterator[Any]:
-    """Of a server with the deployments, and no run of them."""
+@pytest.fixture(scope="module")
+def registered(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
         make_pool(client)
-        register(client, tmp_path, Project(), schedule_is_active=False)
+        register(client, tmp_path_factory.mktemp("project"), Project(), schedule_is_active=False)
         yield client
-        for run in client.read_flow_runs(limit=200):
-            if run.deployment_id is not None:
-                client.delete_flow_run(run.id)
+
+
+@pytest.fixture
+def client(registered: Any) -> Iterator[Any]:
+    """Of a server with the deployments, and no run of them."""
+    yield registered
+    for run in registered.read_flow_runs(limit=200):
+        if run.deployment_id is not None:
+            registered.delete_flow_run(run.id)
 
 
 def deployment(client: Any, name: str = "score") -> Any:
@@ -91,7 +96,8 @@ def running(client: Any, name: str, *, attempts: int = 1, worker: str | None = N
     """A run of a deployment that says it is at work."""
     from prefect.states import Pending, Running
 
-    run = client.create_flow_run_from_deployment(deployment(client, name).id)
+    asked = {"start": "2026-03-01", "end": "2026-03-02"} if name == "backfill" else {}
+    run = client.create_flow_run_from_deployment(deployment(client, name).id, parameters=asked)
     for _ in range(attempts):
         client.set_flow_run_state(run.id, Pending(), force=True)
         client.set_flow_run_state(run.id, Running(), force=True)
