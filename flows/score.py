@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,9 @@ from tasks.runs import abandon, begin_run
 from tasks.staging import Run, Staging, stage_part
 from tasks.workers import Job, Refused
 
-# A second run over the same inbox waits so long for the first, rather than doing its work again for nothing.
-_PATIENCE_SECONDS = 300.0
+# A second run over the same inbox waits so long for the first, rather than doing its work again for nothing. The first
+# lets go when it dies, however it dies; this is for one that hangs.
+_PATIENCE_SECONDS = 3600.0
 
 # A shard already uses every core, for decoding and for the network.
 _ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
@@ -88,7 +90,7 @@ def score(
     folder = folder_of_night(inbox, this_night)
     delivered(inbox, folder, results)
     proof = prove_bundle(bundle)
-    with begin_run(results, proof.bundle_id, this_night, folder, patience_seconds=_PATIENCE_SECONDS) as attempt:
+    with begin(results, proof, this_night, folder) as attempt:
         shards = take_in(attempt, inbox, proof, intake, run)
         with counted(attempt):
             look_at_shard.map(shards, unmapped(attempt.id), unmapped(results), unmapped(proof), unmapped(run)).result()
@@ -99,6 +101,16 @@ def score(
     report_night(page, summary, results)
     tell_night(summary, inbox, run)
     return ended(summary, run)  # type: ignore[no-any-return]
+
+
+def begin(results: Path, proof: Proof, night: date, folder: Path) -> Run:
+    """The run of this night; it waits for another one of the same inbox that is at work."""
+
+    def tell_waiting() -> None:
+        get_run_logger().info("Another run is at work on this inbox: this one waits until it has ended.")
+
+    patience = _PATIENCE_SECONDS
+    return begin_run(results, proof.bundle_id, night, folder, patience_seconds=patience, on_wait=tell_waiting)
 
 
 @task(name="prove the bundle", task_run_name="prove the bundle", cache_policy=NO_CACHE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ def begin_run(
     *,
     resume: bool = True,
     patience_seconds: float = 0.0,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> Run:
     """Begin, or go on with, the run of a bundle over an inbox for a night.
 
@@ -36,7 +38,7 @@ def begin_run(
     night and inbox died, it is resumed with its id, manifest and finished shards (`resume=False`: forgotten); runs that
     are alive are left alone. `run_id` names a new run; one that was committed already gets a number behind it.
     `patience_seconds`: wait so long for a living run of the same bundle and inbox, instead of doing its work a second
-    time for nothing; after that, go on beside it.
+    time for nothing; after that, go on beside it. `on_wait` is called before the waiting begins.
 
     Raises WrongUse for ids that cannot be names of folders, StorageError as the storage does.
     """
@@ -47,7 +49,10 @@ def begin_run(
                 f"This cannot be the id of a {what}.", expected="letters, digits, '.', '_', '-'; a letter", found=name
             )
     where = inbox_text(inbox)
-    turn = storage.try_lock(_inbox_lock(bundle, where), patience_seconds)
+    turn = storage.try_lock(_inbox_lock(bundle, where))
+    if turn is None and patience_seconds:
+        on_wait()
+        turn = storage.try_lock(_inbox_lock(bundle, where), patience_seconds)
     try:
         run = _begin(storage, bundle, night, where, run_id, resume=resume)
     except BaseException:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
@@ -227,8 +228,10 @@ def test_a_run_that_is_alive_is_left_alone(results: Path, inbox: Path) -> None:
 
 def test_a_run_that_waits_finds_the_work_of_the_living_one_done(results: Path, inbox: Path) -> None:
     with begin_run(results, BUNDLE, NIGHT, inbox) as run, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(begin_run, results, BUNDLE, NIGHT, inbox, patience_seconds=60)
+        told = threading.Event()
+        waiting = pool.submit(begin_run, results, BUNDLE, NIGHT, inbox, patience_seconds=60, on_wait=told.set)
         looked_at(taken_in(run, inbox), inbox)
+        assert told.wait(20)
         assert not waiting.done()
         commit(run, settled := settle(run), made_up.summary_of(run, settled))
         run.close()

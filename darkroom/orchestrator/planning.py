@@ -28,6 +28,7 @@ def plan_again(client: SyncPrefectClient, deployment: UUID, due: list[FlowRun], 
 
     Renewing deletes planned runs, and in some versions the late ones among them (prefect#17764): those are planned
     again. The scheduler plans from the present on: a night that came due between its deletion and that would be lost.
+    Nothing comes twice (prefect#18894), because a schedule with a slug keeps its id, by which Prefect knows its runs.
     """
     from prefect.exceptions import ObjectNotFound
     from prefect.states import Scheduled
@@ -44,18 +45,6 @@ def plan_again(client: SyncPrefectClient, deployment: UUID, due: list[FlowRun], 
     client.request(
         "POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json={"start_time": since.isoformat()}
     )
-    _drop_doubles(client, deployment)
-
-
-def _drop_doubles(client: SyncPrefectClient, deployment: UUID) -> None:
-    """A renewed schedule has another id, and Prefect may plan under it what it has planned already (prefect#18894)."""
-    seen = set()
-    for run in sorted(_planned(client, deployment), key=lambda run: run.created or datetime.now(UTC)):
-        if not run.auto_scheduled:
-            continue
-        if run.expected_start_time in seen:
-            client.delete_flow_run(run.id)
-        seen.add(run.expected_start_time)
 
 
 def _planned(client: SyncPrefectClient, deployment: UUID, start: object = None) -> list[FlowRun]:
