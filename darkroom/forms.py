@@ -22,7 +22,8 @@ from pydantic_core import CoreSchema
 
 from darkroom.errors import DarkroomError, WrongUse
 
-_DAY: Final = r"^\d{4}-\d{2}-\d{2}$"
+# The server looks at patterns, and not at formats.
+DAY: Final = r"^\d{4}-\d{2}-\d{2}$"
 # Neither is the name of a place: the one is another name for whatever this machine has, the other for none.
 _NO_ZONES: Final = frozenset({"localtime", "Factory"})
 
@@ -39,8 +40,7 @@ def _as_shown(schema: dict[str, Any]) -> None:
             del field["anyOf"], field["default"]
             field.update(values[0])
         if field.get("format") == "date":
-            # The server does not look at formats.
-            field["pattern"] = _DAY
+            field["pattern"] = DAY
         if isinstance(field.get("default"), float):
             field["default"] = float(f"{field['default']:.4g}")
 

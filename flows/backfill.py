@@ -19,6 +19,7 @@ from prefect.states import Crashed, Failed, Pending
 from pydantic import Field
 
 from darkroom.errors import DarkroomError, WrongUse
+from darkroom.forms import DAY, titled
 from darkroom.night import folder_of_night, is_a_folder_a_night
 from darkroom.pages import address_of
 from darkroom.progress import tell
@@ -29,6 +30,7 @@ from flows.backfilled import Backfilled, NightOutcome
 from flows.in_the_ui import show
 from flows.naming import named
 from flows.night_process import NightProcess, NightProcesses
+from flows.parameters import BundlePath, InboxPath, IntakeForm, ResultsPath, RunForm
 from flows.score import score
 from tasks.bundle import find_bundle, open_bundle
 from tasks.held import held
@@ -42,21 +44,21 @@ NIGHTS_FAILED: Final = "Nights failed"
 
 @flow(name="backfill", flow_run_name=named("{start}", " to {end}", " {bundle}"))
 def backfill(
-    start: date,
-    end: date,
-    bundle: Path,
-    inbox: str,
-    results: Path = Path("results"),
-    at_once: Annotated[int, Field(ge=1, le=AT_ONCE)] = 1,
-    only_missing: bool = True,
-    intake: IntakeOptions = IntakeOptions(),
-    run: RunOptions = RunOptions(),
+    start: Annotated[date, titled("First night", pattern=DAY)],
+    end: Annotated[date, titled("Last night", pattern=DAY)],
+    bundle: BundlePath,
+    inbox: InboxPath,
+    results: ResultsPath = Path("results"),
+    at_once: Annotated[int, Field(ge=1, le=AT_ONCE), titled("Nights at once")] = 1,
+    only_missing: Annotated[bool, titled("Only missing nights")] = True,
+    intake: IntakeForm = IntakeOptions(),
+    run: RunForm = RunOptions(),
 ) -> Backfilled:
     """Score every night from `start` to `end`, the oldest first; a night that fails does not stop the others.
 
     Args:
-        start: The first night.
-        end: The last night; it is scored, too.
+        start: The night to begin with.
+        end: The night to end with; it is scored, too.
         bundle: Folder of a bundle, or models/NAME for the version in use.
         inbox: The nights' folders, as in inbox/{night:%Y-%m-%d}. One folder for all nights cannot be backfilled.
         results: Folder for predictions, drift, quarantine and pages.
@@ -110,14 +112,15 @@ def nights_between(start: date, end: date, inbox: str) -> list[date]:
     today = (datetime.now(UTC) + timedelta(hours=14)).date()
     if end < start:
         raise WrongUse(
-            "The last night, end, is before the first, start.", expected=f"end not before {start}", found=end
+            "The last night is before the first.", parameter="end", expected=f"not before {start}", found=end
         )
     if end > today:
-        raise WrongUse("The night in end has not been yet.", expected=f"not after {today}", found=end)
+        raise WrongUse("The last night has not been yet.", parameter="end", expected=f"not after {today}", found=end)
     count = (end - start).days + 1
     if count > MOST_NIGHTS:
         raise WrongUse(
-            "There are too many nights from start to end.",
+            "There are too many nights from the first to the last.",
+            parameter="end",
             expected=f"at most {MOST_NIGHTS}",
             found=count,
             todo="backfill them piece by piece",
@@ -126,9 +129,10 @@ def nights_between(start: date, end: date, inbox: str) -> list[date]:
     if not is_a_folder_a_night(inbox) or len({folder_of_night(inbox, night) for night in nights}) < count:
         raise WrongUse(
             "This inbox does not have a folder for each night, so nobody can tell which images are of which night.",
+            parameter="inbox",
             expected="a path that holds the whole date, such as inbox/{night:%Y-%m-%d}",
             found=inbox,
-            todo="set inbox; the images in one growing folder are all scored by the next run of `score`",
+            todo="the images in one growing folder are all scored by the next run of `score`",
         )
     return nights
 

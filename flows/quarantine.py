@@ -19,9 +19,11 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from darkroom.forms import grouped, titled
 from darkroom.reasons import Reason
 from darkroom.settings import QuarantineFilter
 from flows.naming import named
+from flows.parameters import ResultsPath
 from flows.quarantined import Choice, QuarantineList, QuarantineTold, done, needs_a_note
 from tasks.report.untrusted import visible
 
@@ -55,13 +57,13 @@ class Answer(RunInput):
 
 @flow(name="quarantine", flow_run_name=named("{action}", " in {results}"))
 def quarantine(
-    results: Path = Path("results"),
-    action: Action = "list",
-    reasons: tuple[Reason, ...] = (),
-    which: QuarantineFilter = QuarantineFilter(),
-    note: str = "",
-    by: str = "",
-    hours: Annotated[float, Field(gt=0, le=168)] = 8.0,
+    results: ResultsPath = Path("results"),
+    action: Annotated[Action, titled("Action")] = "list",
+    reasons: Annotated[tuple[Reason, ...], titled("Reasons")] = (),
+    which: Annotated[QuarantineFilter, grouped("Which files")] = QuarantineFilter(),
+    note: Annotated[str, titled("Note")] = "",
+    by: Annotated[str, titled("Your name")] = "",
+    hours: Annotated[float, Field(gt=0, le=168), titled("Hours to wait")] = 8.0,
 ) -> QuarantineTold:
     """List the files that could not be scored; release them for the next run, or delete their copies.
 

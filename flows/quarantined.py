@@ -193,8 +193,9 @@ def needs_a_note(note: str) -> None:
     if not note.strip():
         raise WrongUse(
             "Nobody says why.",
+            parameter="note",
             expected="why these files are released, or their copies deleted: it is kept for good",
-            todo="say it in the parameter note, or with --why",
+            todo="say it in the form, or with --why",
         )
 
 

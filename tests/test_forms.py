@@ -150,6 +150,14 @@ REFUSED = {
     "groups by column": ("adopt", {"model": "a", "data": "b", "group_by": "column"}, "'group_by'", "is not one of"),
     "no predictions": ("diagnose", {"images": "a", "predictions": ""}, "'predictions'", "non-empty"),
     "code from afar": ("diagnose", {"images": "a", "call": "os:system"}, "'call' was unexpected"),
+    "no first night": ("backfill", {"start": "monday", "end": "2026-11-23"}, "'start'", "does not match"),
+    "more at once than there may be": (
+        "backfill",
+        {"start": "2026-11-22", "end": "2026-11-23", "at_once": 9},
+        "'at_once'",
+        "maximum of 8",
+    ),
+    "a reason that does not exist": ("quarantine", {"reasons": ["ugly"]}, "'reasons[0]'", "is not one of"),
     "labels by number": ("evaluate", {"labels": 3}, "'labels'", "is not of type 'string'"),
 }
 
@@ -253,6 +261,19 @@ TOLD = {
     "an image that is not there": ("explain", {"image": "nowhere.jpg"}, "image", "There is no such file."),
     "an image that is a folder": ("explain", {"image": "."}, "image", "found: a folder"),
     "a seal without a reason": ("reseal", {"agreed": True}, "reason", "expected: a reason in words"),
+    "a last night before the first": (
+        "backfill",
+        {"start": "2026-01-05", "end": "2026-01-03", "inbox": "{night}"},
+        "end",
+        "expected: not before 2026-01-05\n  found: 2026-01-03",
+    ),
+    "one folder for all nights": (
+        "backfill",
+        {"start": "2026-01-05", "end": "2026-01-06", "inbox": "."},
+        "inbox",
+        "expected: a path that holds the whole date",
+    ),
+    "a release without a reason": ("quarantine", {"action": "release"}, "note", "Nobody says why."),
     # Programs may ask the server not to look, and there is a switch for that in the form.
     "a time zone that nobody looked at": (
         "score",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, State
 
 
 def due(client: SyncPrefectClient, name: str) -> list[FlowRun]:
@@ -30,17 +30,26 @@ def plan_again(client: SyncPrefectClient, deployment: UUID, due: list[FlowRun], 
     again. The scheduler plans from the present on: a night that came due between its deletion and that would be lost.
     Nothing comes twice (prefect#18894), because a schedule with a slug keeps its id, by which Prefect knows its runs.
     """
+    from prefect.client.schemas.actions import DeploymentFlowRunCreate
     from prefect.exceptions import ObjectNotFound
-    from prefect.states import Scheduled
+    from prefect.states import Scheduled, to_state_create
 
     for run in due:
         try:
             client.read_flow_run(run.id)
         except ObjectNotFound:
             # Not its next start: that moves while a run waits for another, and the night would move with it.
-            time = run.expected_start_time
-            client.create_flow_run_from_deployment(
-                deployment, state=Scheduled(scheduled_time=time), parameters=run.parameters
+            state: State[Any] = Scheduled(scheduled_time=run.expected_start_time)
+            # Planned by an older darkroom, it may have parameters that the forms of this one refuse: that is for the
+            # run to say.
+            planned = DeploymentFlowRunCreate(
+                state=to_state_create(state), parameters=run.parameters, enforce_parameter_schema=False
+            )
+            client.request(
+                "POST",
+                "/deployments/{id}/create_flow_run",
+                path_params={"id": deployment},
+                json=planned.model_dump(mode="json", exclude_unset=True),
             )
     client.request(
         "POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json={"start_time": since.isoformat()}
