@@ -308,7 +308,7 @@ def test_an_image_of_another_size_and_mode_is_unlike_training(instruments: Instr
 
 
 def test_a_missing_file_is_wrong_use(bundle: Bundle, tmp_path: Path, prefect_api: str) -> None:
-    with pytest.raises(WrongUse, match="cannot be read"):
+    with pytest.raises(WrongUse, match="no such file"):
         explain(image=tmp_path / "none.jpg", bundle=bundle.path)
 
 

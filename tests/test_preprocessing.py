@@ -328,6 +328,7 @@ MAY = {
     "tasks/corruptions": "harms pixels that are resized already, by shrinking them and saving them badly",
     "tasks/slight_changes.py": "crops pixels that are resized already, to see how the answer moves",
     "tasks/thumbnails.py": "small pictures for people, of pixels that are resized already",
+    "tasks/report/sheet.py": "small pictures for people, put together to one",
     "tasks/report/diagnosis_page.py": "small pictures for people, of tensors",
     "tasks/call_main.py": "gives somebody's own function the Pillow image or the array that it asks for",
     "darkroom/demo_world": "draws the demo's photos; what it draws is saved and read like anybody's",

@@ -258,7 +258,7 @@ def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded() -> Non
 
 SLOW = _blank_png(9_900, 9_984)
 LONG = PINNED.with_knobs(reencoded=95)  # seconds, so that a test can find a worker at it
-ROOMY = Limits(max_memory=6 * 1024**3)
+ROOMY = Limits(max_memory=6 * 1024**3, max_seconds=120)
 
 
 def _busy(but: set[int]) -> psutil.Process:
