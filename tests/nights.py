@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,16 @@ def drift_row(**changes: object) -> dict[str, object]:
         "night_value": 10.0, "smallest_detectable_effect": 0.31, "verdict": "ok",
     }  # fmt: skip
     return row | changes
+
+
+def night_summary(**changes: Any) -> NightSummary:
+    """A night of 42 files, 40 of them scored in 20 seconds; an alarm, unless it is stated otherwise."""
+    stated = {
+        "bundle_id": BUNDLE, "night": date(2026, 3, 2), "run_id": "run-1", "inbox": "/srv/inbox",
+        "verdict": NightVerdict.ALARM, "headline": "It is dark.", "counts": Counts(seen=42, scored=40, quarantined=2),
+        "trusted": 37, "suspect": 3, "started_at": MOMENT, "finished_at": MOMENT + timedelta(seconds=20), "commit": 1,
+    }  # fmt: skip
+    return NightSummary.model_validate(stated | changes)
 
 
 def commit_night(

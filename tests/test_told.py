@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,16 +24,20 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.events.schemas.events import Event, Resource
 
 from darkroom import demo_world
+from darkroom.errors import GoldenMismatch
 from darkroom.orchestrator import automations
-from darkroom.orchestrator.connection import reporting_to
+from darkroom.orchestrator.connection import _send_what_waits, reporting_to
 from darkroom.orchestrator.events import NightTold, night_told
 from darkroom.orchestrator.notices import Told
-from darkroom.reasons import NightVerdict
-from darkroom.summary import Counts, NightSummary
+from darkroom.settings import ExaminationOptions, HeadOptions, TrainingRecipe
+from flows.diagnose import diagnose
+from flows.score import score as score_flow
+from flows.train import train
 from tasks.bundle import Bundle
 from tasks.inference import Engine
 from tasks.photos import Photos, photos_in
 from tasks.variants import Replay
+from tests.nights import night_summary
 from tests.receivers import Mail, Web, mail_receiver, web_receiver
 from tests.test_reseal import sealed_elsewhere
 
@@ -174,7 +178,7 @@ def test_each_thing_that_happens_is_told_once_in_words_that_say_what_to_do(
     with urllib.request.urlopen(page) as answer:
         assert NIGHT in answer.read().decode()
     assert f"Run: {served.address}/runs/flow-run/{run.id}" in told["body"]
-    (event,) = events(served, "darkroom.night.alarm")
+    (event,) = wait_for(lambda: events(served, "darkroom.night.alarm"), 20)
     assert event.resource.id == f"darkroom.night.{bundle.id}.{NIGHT}"
     assert event.payload["counts"]["scored"] == 20
     related = {one.role: one.name for one in event.related}
@@ -291,7 +295,7 @@ def test_mails_and_blocks_of_ones_own_are_told_too_until_nobody_is_to_be_told(
     assert "for 74 hours" in served.run("notify", "--list").stdout
     assert "hunter2" not in served.run("notify", "--list").stdout + json.dumps(answer)
 
-    _emit(served, night_told(summary(headline="Class <!channel> is new: <b>12</b> images.")))
+    _emit(served, night_told(night_summary(headline="Class <!channel> is new: <b>12</b> images.")))
     wait_for(lambda: mail.messages and web.requests, 30)
     (message,) = mail.messages
     assert message["Subject"] == "Alarm: night 2026-03-02 (parts-1-0123456789ab)"
@@ -312,7 +316,7 @@ def test_mails_and_blocks_of_ones_own_are_told_too_until_nobody_is_to_be_told(
     with served.client() as client:
         kept = [one.name for one in client.read_block_documents(include_secrets=False)]
         assert kept == ["ops"]
-    _emit(served, night_told(summary(headline="Nobody hears this.")))
+    _emit(served, night_told(night_summary(headline="Nobody hears this.")))
     assert served.run("notify", "--test").returncode == 2
     time.sleep(5)
     assert (len(mail.messages), len(web.requests)) == (2, 2)
@@ -322,14 +326,15 @@ def test_a_bundle_that_is_sealed_and_a_skew_that_is_found_are_events(
     served: Served, world: Path, tiny_bundle: Bundle, tiny_engine: Engine, tiny_photos: Path, tmp_path: Path
 ) -> None:
     # Trained in a moment: what it learns does not matter here.
-    (tmp_path / "recipe.json").write_text(json.dumps({"head": {"epochs": 1}, "validation_share": 0.35}))
-    options = ["--backbone", "SmallConvNet", "--weights", "none", "--image-size", "32", "--group-by", "sub-folder"]
-    options += ["--recipe", str(tmp_path / "recipe.json"), "--ladder-images", "0", "--sensitivity-images", "0"]
-    done = served.run("train", str(world), "--name", "quick", *options, "--no-thumbnails", "--json")
-    sealed = json.loads(done.stdout)
+    recipe = TrainingRecipe(
+        backbone="SmallConvNet", weights="none", image_size=32, group_by="sub-folder", head=HeadOptions(epochs=1)
+    )
+    none = ExaminationOptions(ladder_images=0, sensitivity_images=0, thumbnails=False)
+    with _reporting_to(served):
+        sealed = train(folder=world, models=tmp_path / "models", name="quick", recipe=recipe, examination=none)
     (event,) = wait_for(lambda: events(served, "darkroom.bundle.sealed"), 20)
-    assert event.payload == {"bundle": sealed["bundle_id"], "path": str(served.folder / sealed["path"])}
-    assert event.resource.id == f"darkroom.bundle.{sealed['bundle_id']}"
+    assert event.payload == {"bundle": sealed.bundle_id, "path": sealed.path}
+    assert event.resource.id == f"darkroom.bundle.{sealed.bundle_id}"
     assert {one.role for one in event.related} >= {"flow", "flow-run"}
 
     # Predictions of images whose channels were swapped.
@@ -339,21 +344,33 @@ def test_a_bundle_that_is_sealed_and_a_skew_that_is_found_are_events(
     frame = pd.DataFrame(theirs, columns=list(tiny_bundle.classes))
     frame.insert(0, "path", photos)
     frame.to_csv(tmp_path / "theirs.csv", index=False)
-    given = ["--images", str(tiny_photos), "--predictions", str(tmp_path / "theirs.csv")]
-    done = served.run("diagnose", "--bundle", str(tiny_bundle.path), *given, "--json")
-    assert done.returncode == 1, done.stderr
+    with _reporting_to(served):
+        diagnose(
+            bundle=tiny_bundle.path, images=tiny_photos, predictions=tmp_path / "theirs.csv", out=tmp_path / "diagnosis"
+        )
     (event,) = wait_for(lambda: events(served, "darkroom.skew.found"), 20)
     assert (event.payload["bundle"], event.payload["variants"]) == (tiny_bundle.id, ["channel_order=bgr"])
+    assert event.payload["report"] == str(tmp_path / "diagnosis" / "diagnosis.html")
 
     # A night whose golden images come out as others.
-    moved = sealed_elsewhere(tiny_bundle, tmp_path / "models", shift=0.0)
-    done = served.run("score", str(moved.path), str(tiny_photos), "--results", str(tmp_path / "results"), "--json")
-    assert json.loads(done.stdout)["error"] == "GoldenMismatch"
+    moved = sealed_elsewhere(tiny_bundle, tmp_path / "elsewhere", shift=0.0)
+    with _reporting_to(served), pytest.raises(GoldenMismatch):
+        score_flow(bundle=moved.path, inbox=str(tiny_photos), results=tmp_path / "results")
     event = wait_for(lambda: [one for one in events(served, "darkroom.skew.found") if not one.payload["variants"]], 20)
     assert event[0].payload["bundle"] == str(moved.path)
     assert "golden images differ" in event[0].payload["sentence"]
-    (event,) = [one for one in events(served, "darkroom.night.failed") if one.payload["bundle"] == str(moved.path)]
+    failed = wait_for(lambda: events(served, "darkroom.night.failed"), 20)
+    (event,) = [one for one in failed if one.payload["bundle"] == str(moved.path)]
     assert event.payload["error"].startswith("Flow run encountered an exception: GoldenMismatch")
+
+
+@contextmanager
+def _reporting_to(served: Served) -> Iterator[None]:
+    """Flows of this process report there, and not to the server of the session."""
+    _send_what_waits()
+    with reporting_to(f"{served.address}/api"):
+        yield
+        _send_what_waits()
 
 
 def _emit(served: Served, told: NightTold) -> None:
@@ -365,22 +382,3 @@ def _emit(served: Served, told: NightTold) -> None:
     )
     with served.client() as client:
         client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
-
-
-def summary(**changes: Any) -> NightSummary:
-    moment = datetime(2026, 3, 2, 2, tzinfo=UTC)
-    stated = {
-        "bundle_id": "parts-1-0123456789ab",
-        "night": NIGHT,
-        "run_id": "run-1",
-        "inbox": "/srv/inbox",
-        "verdict": NightVerdict.ALARM,
-        "headline": "It is dark.",
-        "counts": Counts(seen=42, scored=40, quarantined=2),
-        "trusted": 37,
-        "suspect": 3,
-        "started_at": moment,
-        "finished_at": moment + timedelta(seconds=20),
-        "commit": 1,
-    }
-    return NightSummary.model_validate(stated | changes)

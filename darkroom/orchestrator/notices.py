@@ -45,6 +45,8 @@ The rows are kept back: darkroom release {{ event.payload.run }}, or darkroom di
 Run: @UI@/runs/flow-run/{{ flow_run.id }}
 {% endif %}"""
 
+# A name of two lines would be a mail that no server takes.
+_FAILED_SUBJECT: Final = 'Failed: {{ flow_run.name | replace("\\n", " ") | replace("<", "‹") | truncate(120) }}'
 _FAILED_BODY: Final = """\
 {{ (flow_run.state.message or "Nothing is known of the cause.") \
 | replace("Flow run encountered an exception: ", "") | replace("<", "‹") | truncate(900) }}
@@ -110,7 +112,7 @@ def automations(told: Told) -> list[AutomationCore]:
                 for_each={"prefect.resource.id"},
                 within=_ONCE,
             ),
-            _notices(told, "Failed: {{ flow_run.name }}", _FAILED_BODY),
+            _notices(told, _FAILED_SUBJECT, _FAILED_BODY),
         ),
         _automation(
             SILENCE,
