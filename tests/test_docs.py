@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from darkroom.orchestrator.events import EVENTS
+from darkroom.orchestrator.notices import NAMES
 from darkroom.reasons import FileStatus, NightVerdict, Reason, Verdict
 from darkroom.schemas import DATASETS, PROPERTY_FIELDS
+from tasks.report.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
 DOCS = {path.stem: path.read_text() for path in (ROOT / "docs").glob("*.md")}
@@ -60,6 +64,19 @@ def test_every_column_is_documented(dataset: str, column: str) -> None:
 @pytest.mark.parametrize("word", [*FileStatus, *Verdict, *NightVerdict], ids=str)
 def test_every_word_of_a_verdict_is_documented(word: str) -> None:
     assert f"| `{word}` |" in DOCS["scoring"]
+
+
+@pytest.mark.parametrize(("event", "payload"), EVENTS.items(), ids=EVENTS.keys())
+def test_every_event_is_documented_with_its_payload(event: str, payload: type[BaseModel]) -> None:
+    (row,) = [
+        line for line in DOCS["being-told"].splitlines() if line.startswith("| `darkroom.") and f"`{event}`" in line
+    ]
+    assert [name for name in payload.model_fields if f"`{name}`" not in row] == []
+
+
+@pytest.mark.parametrize("name", [*NAMES, *(metric.name for metric in METRICS)])
+def test_every_notice_and_every_metric_is_documented(name: str) -> None:
+    assert f"`{name}`" in DOCS["being-told"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import yaml
 
 from darkroom.errors import GateClosed, OrchestratorError
 from darkroom.orchestrator import api, serve
-from darkroom.orchestrator.deployments import DEPLOYMENTS, POOL, SCHEDULE_SLUG
+from darkroom.orchestrator.deployments import DEPLOYMENTS, HEARTBEAT_SECONDS, POOL, SCHEDULE_SLUG
 from darkroom.orchestrator.server import is_prefect
 from darkroom.project import Project
 
@@ -198,7 +198,9 @@ def test_prefect_yaml_and_serve_say_the_same() -> None:
         assert told["entrypoint"] == entry.entrypoint
         assert told["description"] == entry.description
         assert told["parameters"] == entry.parameters(Project())
-        assert told["work_pool"] == {"name": POOL}
+        assert told["work_pool"]["name"] == POOL
+        heartbeat = {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT_SECONDS}}
+        assert told["work_pool"].get("job_variables") == (heartbeat if entry.nightly else None)
         nightly = [{"slug": SCHEDULE_SLUG, "cron": "0 2 * * *", "timezone": "UTC", "active": True}]
         assert told["schedules"] == (nightly if entry.nightly else [])
         limit = {"limit": 1, "collision_strategy": "ENQUEUE"}

@@ -207,7 +207,7 @@ def test_each_thing_that_happens_is_told_once_in_words_that_say_what_to_do(
     assert run.state.is_completed()
     wait_for(lambda: len(web.requests) == 4, 30, lambda: subjects(web))
     assert web.requests[3].json["subject"] == f"Empty: night {NIGHT} ({bundle.id})"
-    assert "0 of 0 images scored" in web.requests[3].json["body"]
+    assert web.requests[3].json["body"].startswith("Nothing was scored: the inbox is empty.\nNight ")
 
     # A zombie: it is killed, and nobody is left to say so. What is the same as before is not touched by `notify`.
     silence = _bucket(served)
@@ -287,7 +287,7 @@ def _killed(served: Served, places: dict[str, Any], folder: Path) -> Any:
 def test_mails_and_blocks_of_ones_own_are_told_too_until_nobody_is_to_be_told(
     served: Served, web: Web, mail: Mail
 ) -> None:
-    mailto = f"mailto://ada:hunter2@127.0.0.1:{mail.port}?from=darkroom@example.com&to=anna@example.com"
+    mailto = f"mailto://ada:hunter2@127.0.0.1:{mail.port}?from=darkroom@example.com&to=anna@example.com&wait=1"
     with reporting_to(f"{served.address}/api"):
         CustomWebhookNotificationBlock(name="ops", url=web.url("/ops"), json_data={"it": "{{body}}"}).save("ops")
     answer = served.notify("--email", "-", "--block", "ops", "--silence-hours", "74", say=mailto)

@@ -26,24 +26,26 @@ _ONCE: Final = timedelta(minutes=10)
 
 _NIGHT_BODY: Final = """\
 {{ event.payload.headline }}
-{% if event.payload.cause and event.payload.cause not in event.payload.headline -%}
+{%- if event.payload.cause and event.payload.cause not in event.payload.headline %}
 Cause: {{ event.payload.cause }}
-{% endif -%}
+{%- endif %}
+{%- if event.payload.counts.seen %}
 {{ event.payload.counts.scored }} of {{ event.payload.counts.seen }} images scored, \
 {{ event.payload.suspect }} of them suspect; {{ event.payload.counts.quarantined }} quarantined.
-{% if event.payload.estimate -%}
+{%- if event.payload.estimate %}
 {{ event.payload.estimate.sentence }}
-{% endif -%}
+{%- endif %}
+{%- endif %}
 Night {{ event.payload.night }}, bundle {{ event.payload.bundle }}, inbox {{ event.payload.inbox }}
-{% if event.payload.report -%}
+{%- if event.payload.report %}
 Report: {{ event.payload.report }}
-{% endif -%}
-{% if event.payload.held -%}
+{%- endif %}
+{%- if event.payload.held %}
 The rows are kept back: darkroom release {{ event.payload.run }}, or darkroom discard {{ event.payload.run }}
-{% endif -%}
-{% if flow_run -%}
+{%- endif %}
+{%- if flow_run %}
 Run: @UI@/runs/flow-run/{{ flow_run.id }}
-{% endif %}"""
+{%- endif %}"""
 
 # A name of two lines would be a mail that no server takes.
 _FAILED_SUBJECT: Final = 'Failed: {{ flow_run.name | replace("\\n", " ") | replace("<", "‹") | truncate(120) }}'
