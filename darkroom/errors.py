@@ -92,58 +92,97 @@ def _rebuild(
 
 
 class WrongUse(DarkroomError):
-    """A parameter, a path or a folder that cannot be meant."""
+    """A parameter, a path or a folder that cannot be meant.
+
+    To do: mend the parameter or the setting that the message names.
+    """
 
     exit_code = 2
 
 
 class DataFolderError(WrongUse):
-    """The training folder cannot be trained on."""
+    """The training folder cannot be trained on.
+
+    To do: the message says what is wrong with it: no folder a class, too few images, another folder than before.
+    """
 
 
 class InboxMissing(WrongUse):
-    """No folder where the images of the night should lie: nobody delivered, or the path is mistyped."""
+    """No folder where the images of the night should lie: nobody delivered, or the path is mistyped.
+
+    To do: look at the path and at the mount; where nobody delivered, ask who should have.
+    """
 
 
 class UnsupportedModel(WrongUse):
-    """Not a classifier that darkroom can adopt or score."""
+    """Not a classifier that darkroom can adopt or score.
+
+    To do: bring the model as the message says; most often saved whole, by `model.save`.
+    """
 
 
 class GateClosed(DarkroomError):
-    """darkroom works, and says no."""
+    """darkroom works, and says no.
+
+    To do: read which gate says no; nothing is broken.
+    """
 
     exit_code = 1
 
 
 class BundleTampered(GateClosed):
-    """A digest does not hold, or two statements of the bundle contradict each other."""
+    """A digest does not hold, or two statements of the bundle contradict each other.
+
+    To do: restore the bundle from a backup, or put the other version into use knowingly: `darkroom promote`.
+    """
 
 
 class GoldenMismatch(GateClosed):
-    """A golden image gives other pixels, another tensor or other probabilities than when the bundle was sealed."""
+    """A golden image gives other pixels, another tensor or other probabilities than when the bundle was sealed.
+
+    To do: go back to the libraries that the bundle was sealed with, or see what has moved: `darkroom reseal`.
+    """
 
 
 class Failed(DarkroomError):
-    """darkroom could not do its work."""
+    """darkroom could not do its work.
+
+    To do: do what the message says, and run again.
+    """
 
     exit_code = 3
 
 
 class BundleUnreadable(Failed):
-    """No bundle, half a bundle, or one of a newer schema."""
+    """No bundle, half a bundle, or one of a newer schema.
+
+    To do: name a bundle, or `models/NAME` with a version in use; restore half a bundle from a backup.
+    """
 
 
 class StorageError(Failed):
-    """The disk or the object store refused."""
+    """The disk or the object store refused.
+
+    To do: look at space, rights and the mount, and run again: what was finished is kept.
+    """
 
 
 class CommitConflict(Failed):
-    """Somebody else took the commit number."""
+    """Somebody else took the commit number.
+
+    To do: nothing: the run takes the next number; where it gives up, run again.
+    """
 
 
 class TrainingFailed(Failed):
-    """The training ended without a model worth sealing."""
+    """The training ended without a model worth sealing.
+
+    To do: the message says what to change in the recipe, or in the folder.
+    """
 
 
 class OrchestratorError(Failed):
-    """No Prefect server, or one that does not answer."""
+    """No Prefect server, or one that does not answer.
+
+    To do: start the server that PREFECT_API_URL names, or unset it.
+    """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 
 class FileStatus(StrEnum):
@@ -137,3 +139,56 @@ class Grade(StrEnum):
     CERTAIN = "certain"
     LIKELY = "likely"
     POSSIBLE = "possible"
+
+
+# What each word means, for whoever reads results: docs/reference/reasons.md is made of it.
+MEANINGS: Final[Mapping[type[StrEnum], Mapping[str, str]]] = {
+    FileStatus: {
+        FileStatus.SCORED: "it has a row in `predictions`",
+        FileStatus.SCORED_BEFORE: "this bundle scored the same content, tonight or on an earlier night",
+        FileStatus.DUPLICATE: "another path of this run has the same content",
+        FileStatus.QUARANTINED: "it cannot or must not be scored",
+        FileStatus.DEFERRED: "it is still being written, and comes back with the next run",
+        FileStatus.NOT_AN_IMAGE: "neither its name nor its first bytes say image, or it is hidden",
+    },
+    Reason: _SENTENCES,
+    Verdict: {
+        Verdict.TRUSTED: "nothing speaks against the prediction",
+        Verdict.SUSPECT: "the reasons say why not to trust it",
+        Verdict.QUARANTINED: "there is no prediction",
+    },
+    NightVerdict: {
+        NightVerdict.OK: "nothing beyond what chance explains",
+        NightVerdict.WARN: "a warning expectation failed, or drift at the warning level",
+        NightVerdict.ALARM: "a critical expectation failed, drift at the alarm level, or far fewer images than usual",
+        NightVerdict.EMPTY: "nothing to score, and no earlier run of this night scored anything",
+    },
+    Suspicion: {
+        Suspicion.UNUSUAL_PROPERTY: "a property of the image is unlike those of the held-out images",
+        Suspicion.OUT_OF_DISTRIBUTION: "its embedding is further from training than those of the held-out images",
+        Suspicion.LOW_CONFIDENCE: "held-out images of so little confidence were wrong at least as often as right",
+        Suspicion.EXPECTATION: "it fails an expectation, which is named behind the colon",
+    },
+    FileMistake: {
+        FileMistake.BLACK: "images are black, as pixels of 0 … 1 that were saved as bytes, or taken without light",
+        FileMistake.COLOURLESS: "images are without colour, where training has colour",
+        FileMistake.SIZED: "images were resized to the model's own size",
+        FileMistake.TURNED: "width and height are swapped: images were turned by a quarter",
+        FileMistake.NEGATIVE: "light is dark and dark is light",
+        FileMistake.SWAPPED: "red and blue are exchanged",
+    },
+    NightCause: {
+        NightCause.PREPARATION: "the files were prepared otherwise before they came to the inbox",
+        NightCause.NOISE: "images are noisy, blurred, blocky or broken",
+        NightCause.SHIFT: "a property, such as the light, is another one on all images",
+        NightCause.NEW_CLASS: "there are images of something that the model has not learned",
+        NightCause.CLASS_MIX: "the known classes come in other shares",
+        NightCause.VALIDATION: "the accuracy on validation was never true of new images",
+        NightCause.NOTHING: "no difference needs a cause",
+    },
+    Grade: {
+        Grade.CERTAIN: "the values are exact",
+        Grade.LIKELY: "nothing else explains the night as well",
+        Grade.POSSIBLE: "it may play a part",
+    },
+}

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from darkroom.environment import READ, SET
 from darkroom.orchestrator.events import EVENTS
 from darkroom.orchestrator.notices import NAMES
-from darkroom.reasons import FileStatus, NightVerdict, Reason, Verdict
+from darkroom.reasons import MEANINGS, FileStatus, NightVerdict, Reason, Verdict
 from darkroom.schemas import DATASETS, PROPERTY_FIELDS
+from docs import generate
 from tasks.report.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
@@ -80,7 +82,7 @@ def test_every_notice_and_every_metric_is_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.name
 )
 def test_every_link_between_documents_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
@@ -117,3 +119,41 @@ def test_every_command_in_the_documents_is_one_that_the_command_line_takes(page:
 def test_every_command_is_in_a_document() -> None:
     told = "\n".join([*DOCS.values(), (ROOT / "README.md").read_text()])
     assert [name for name in _commands() if f"darkroom {name}" not in told] == []
+
+
+@pytest.mark.filterwarnings("ignore")  # of Prefect's imports
+@pytest.mark.parametrize("name", list(generate.PAGES))
+def test_the_reference_is_what_the_code_says(name: str) -> None:
+    page = generate.FOLDER / f"{name}.md"
+    assert page.read_text(encoding="utf-8") == generate.HEAD + generate.PAGES[name](), "run: python -m docs.generate"
+
+
+def test_every_page_of_the_reference_is_written_from_the_code_and_found_in_the_contents() -> None:
+    pages = sorted(page.stem for page in generate.FOLDER.glob("*.md"))
+    assert pages == sorted(generate.PAGES)
+    contents = (ROOT / "mkdocs.yml").read_text()
+    assert [page for page in pages if f"reference/{page}.md" not in contents] == []
+
+
+def test_every_word_of_the_results_has_a_meaning() -> None:
+    import inspect
+    from enum import StrEnum
+
+    from darkroom import reasons
+
+    words = [kind for _, kind in inspect.getmembers(reasons, inspect.isclass) if issubclass(kind, StrEnum)]
+    assert set(MEANINGS) == set(words) - {StrEnum}
+    assert [word for kind in MEANINGS for word in kind if not MEANINGS[kind].get(word)] == []
+
+
+def test_every_variable_of_the_environment_that_is_looked_at_is_documented() -> None:
+    looked_at = set()
+    for room in ("darkroom", "flows", "tasks", "expectations"):
+        for file in (ROOT / room).rglob("*.py"):
+            text = file.read_text()
+            looked_at |= set(re.findall(r"environ(?:\.get\(|\.setdefault\(|\[)\s*\"(\w+)\"", text))
+            looked_at |= set(re.findall(r"\"(\w+)\" (?:not )?in os\.environ", text))
+            looked_at |= set(re.findall(r"\"(DARKROOM_\w+)\"", text))
+    told = {*READ, *SET, "no_proxy"}
+    # With two underscores Prefect tells its own processes what they are.
+    assert {name for name in looked_at if not name.startswith("PREFECT__")} - told == set()

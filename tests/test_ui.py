@@ -23,9 +23,11 @@ from prefect.client.schemas.sorting import LogSort
 
 from darkroom import demo_world
 from darkroom.decisions import Act, decisions
+from darkroom.orchestrator.deployments import DEPLOYMENTS
 from darkroom.results import commits
 from tasks.bundle import Bundle
 from tests import made_up
+from tests.form_fields import fields, flow_of
 
 # Prefect's and Playwright's own warnings are not ours to mend.
 pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -148,13 +150,13 @@ def filled_in(served: Served, bundle: Bundle, tmp_path_factory: pytest.TempPathF
         page.get_by_role("link", name="score", exact=True).first.click()
         page.get_by_role("button", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Custom run").click()
-        page.get_by_label("inbox", exact=True).wait_for()
-        assert page.get_by_label("inbox", exact=True).input_value() == str(served.folder / "inbox/{night:%Y-%m-%d}")
+        page.get_by_label("Inbox", exact=True).wait_for()
+        assert page.get_by_label("Inbox", exact=True).input_value() == str(served.folder / "inbox/{night:%Y-%m-%d}")
         for sentence in ("The night to score.", "Younger files are looked at twice", "Images a shard"):
             assert page.get_by_text(sentence).count() == 1, f"the form does not explain: {sentence}"
-        page.get_by_label("bundle", exact=True).fill(str(bundle.path))
-        page.get_by_label("inbox", exact=True).fill(str(inbox))
-        page.get_by_label("results", exact=False).first.fill(str(results))
+        page.get_by_label("Bundle", exact=True).fill(str(bundle.path))
+        page.get_by_label("Inbox", exact=True).fill(str(inbox))
+        page.get_by_label("Results", exact=False).first.fill(str(results))
         page.screenshot(path=folder / "form.png", full_page=True)
         page.get_by_role("button", name="Submit").click()
         run = wait_until_ended(client, since=before, log=served.log)
@@ -288,6 +290,68 @@ def test_the_progress_of_a_run_ends_with_every_image(filled_in: FilledIn, served
     assert all(len(str(one.data)) < 300_000 for one in found.values())
 
 
+def open_form(page: Any, served: Served, client: Any, name: str) -> None:
+    deployment = client.read_deployment_by_name(f"{name}/{name}")
+    page.goto(f"{served.address}/v2/deployments/deployment/{deployment.id}/run")
+    page.get_by_role("button", name="Submit").wait_for()
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in DEPLOYMENTS])
+def test_a_form_shows_every_parameter_with_its_title_and_what_it_is(
+    served: Served, page: Any, tmp_path: Path, name: str
+) -> None:
+    page.set_viewport_size({"width": 1300, "height": 5500})
+    with client_of(served) as client:
+        open_form(page, served, client, name)
+    page.get_by_text("Enforce Parameter Schema").wait_for()
+    page.wait_for_timeout(500)
+    page.screenshot(path=tmp_path / f"{name}.png")
+    shown = page.locator("body").inner_text()
+    lines = shown.splitlines()
+    for field in fields(flow_of(name).parameters.model_dump_for_openapi()):
+        title = field.schema["title"]
+        assert title in lines or f"{title} (Optional)" in lines, field.path
+        assert field.schema["description"].replace("\n", " ") in lines, field.path
+    # What the form writes where it does not know what to show.
+    assert "Property is type" not in shown
+
+
+def test_a_wrong_value_gets_its_error_in_the_form_or_at_once_in_the_run(
+    served: Served, page: Any, tmp_path: Path
+) -> None:
+    with client_of(served) as client:
+        before = {run.id for run in client.read_flow_runs()}
+        open_form(page, served, client, "train")
+        page.get_by_label("Name (Optional)", exact=True).fill("my model")
+        page.get_by_role("button", name="Submit").click()
+        page.get_by_text("'folder' is a required property").first.wait_for()
+        page.get_by_text("'my model' does not match").first.wait_for()
+        page.evaluate("window.scrollTo(0, 0)")
+        page.get_by_text("Parameters").first.scroll_into_view_if_needed()
+        page.screenshot(path=tmp_path / "wrong.png")
+        page.get_by_label("Name (Optional)", exact=True).fill("model")
+        page.get_by_label("Photos", exact=True).fill("nowhere")
+        page.get_by_label("Image size (Optional)", exact=True).fill("7")
+        page.get_by_role("button", name="Submit").click()
+        page.screenshot(path=tmp_path / "out-of-bounds.png")
+        told = page.get_by_label("Image size (Optional)", exact=True).evaluate("input => input.validationMessage")
+        assert "32" in told
+        assert {run.id for run in client.read_flow_runs()} == before
+        page.get_by_label("Image size (Optional)", exact=True).fill("224")
+        # The form looks at the errors of the attempt before: the first click is only to see that there are none.
+        page.get_by_role("button", name="Submit").click()
+        page.get_by_text("'my model' does not match").first.wait_for(state="hidden")
+        page.wait_for_timeout(1000)
+        page.get_by_role("button", name="Submit").click()
+        run = wait_until_ended(client, since=before, log=served.log)
+        page.goto(f"{served.address}/v2/runs/flow-run/{run.id}")
+        page.get_by_text("There is no such folder.").first.wait_for()
+        page.get_by_text("parameter: folder").first.wait_for()
+        page.screenshot(path=tmp_path / "told.png")
+    assert run.state.is_failed()
+    assert run.total_run_time < timedelta(seconds=5)
+
+
 def test_the_schedule_starts_a_run_of_last_night_that_completes(
     served: Served, page: Any, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -330,8 +394,8 @@ def test_a_person_is_asked_about_the_quarantine_and_answers_in_the_form(
         page.get_by_role("link", name="quarantine", exact=True).first.click()
         page.get_by_role("button", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Custom run").click()
-        page.get_by_label("results", exact=False).first.fill(str(results))
-        page.get_by_label("Select action").click()
+        page.get_by_label("Results", exact=False).first.fill(str(results))
+        page.get_by_label("Select Action").click()
         page.get_by_role("option", name="ask").click()
         page.get_by_role("button", name="Submit").click()
         paused = wait_until(client, lambda state: state.is_paused(), since=before, log=served.log)

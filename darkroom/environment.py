@@ -1,0 +1,31 @@
+"""The variables of the environment that darkroom looks at or sets; docs/reference/commands.md lists them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+READ: Final = {
+    "PREFECT_API_URL": "The server that runs report to, such as http://127.0.0.1:4200/api. Unset: the one of Prefect's "
+    "active profile, else a quiet one of the command's own.",
+    "PREFECT_HOME": "Where Prefect keeps its database and profiles. Unset: ~/.prefect.",
+    "PREFECT_LOGGING_LEVEL": "INFO shows Prefect's own log lines in the terminal.",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "The same, of the terminal only.",
+    "PREFECT_SERVER_LOGGING_LEVEL": "How much the server of `darkroom serve` says. Unset: ERROR.",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "How many nights `darkroom serve` plans ahead. Unset: 14.",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": "Another database of the server than SQLite, such as "
+    "postgresql+asyncpg://…. Read by Prefect.",
+    "PREFECT_UI_API_URL": "Where the pages of `darkroom serve` find the server, behind a proxy.",
+    "PREFECT_WORKER_QUERY_SECONDS": "How often the worker looks for runs. Read by Prefect.",
+    "DARKROOM_REPORTS_URL": "The address of a server of your own that shows the pages: links lead there. "
+    "`darkroom serve` sets it for its runs.",
+    "DARKROOM_REPORTS_FOLDER": "The folder that this server shows. Unset: the one named reports in the path of a page.",
+    "NO_PROXY": "Hosts that are reached without a proxy; 127.0.0.1 is added while a command runs. So is no_proxy.",
+    "XDG_CACHE_HOME": "Where the empty database of the command's own server is kept. Unset: ~/.cache.",
+    "TF_CPP_MIN_LOG_LEVEL": "What TensorFlow says: 3 is nothing, which is set where nobody says otherwise.",
+    "PYTHONPATH": "Handed on to the processes that are started.",
+}
+SET: Final = {
+    "DO_NOT_TRACK": "1: nothing is sent to anybody.",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false: nothing is sent to anybody.",
+    "GX_ANALYTICS_ENABLED": "false: nothing is sent to anybody.",
+}
