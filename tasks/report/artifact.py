@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from darkroom.pages import address_of
+from darkroom.reasons import NightCause
 from darkroom.summary import Finding
 from tasks.report import view
 from tasks.report.charts import night_chart
@@ -47,7 +48,7 @@ def night_artifact(page: NightPage) -> str:
         _findings(summary.findings) or view.no_finding_sentence(summary),
     ]
     classes, _ = view.class_shares(page, 8)
-    if classes or lines:
+    if summary.classes or lines:
         told = in_markdown(f"Predicted classes beside training, and the largest shifts. {drift_sentence(lines)}")
         parts += [
             f"![{told}]({data_uri('image/png', night_chart(classes, lines))})",
@@ -79,6 +80,8 @@ def _causes(page: NightPage) -> list[str]:
     if not page.summary.causes:
         return []
     first, *others = page.summary.causes[:_MOST_CAUSES]
+    if first.cause is NightCause.NOTHING:
+        return [in_markdown(first.sentence, _LONGEST)]
     told = [f"**Cause, {first.grade}: {in_markdown(first.cause)}.** {in_markdown(first.sentence, _LONGEST)}"]
     if first.todo:
         told.append(f"**What to do:** {in_markdown(first.todo, _LONGEST)}")
