@@ -196,7 +196,7 @@ class TestWithTheFlowThatScores:
         demo_world.draw_night(inbox / str(NIGHT), "good", images=4, seed=1)
         demo_world.draw_night(inbox / str(NIGHT + timedelta(days=1)), "good", images=3, seed=2)
         photo = next((inbox / str(NIGHT)).rglob("*.jpg"))
-        (inbox / str(NIGHT) / "half.jpg").write_bytes(photo.read_bytes()[:600])
+        (inbox / str(NIGHT) / "half.jpg").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
         with monkeypatch.context() as lowered:
             limits = Limits(max_pixels=100)
             lowered.setattr(looking, "DecodePool", functools.partial(looking.DecodePool, limits=limits))
