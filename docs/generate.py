@@ -4,63 +4,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from docs.markdown import cell, code, default_of, first, model_fields, table, what_it_is
+
 FOLDER: Final = Path(__file__).parent / "reference"
 HEAD: Final = "<!-- Written from the code by `python -m docs.generate`: change the code, and run it. -->\n\n"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; what a cell may not hold is written so that it may."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    # Angle brackets outside of code would be read as HTML.
-    parts = " ".join(text.split()).replace("|", "\\|").split("`")
-    return "`".join(part if number % 2 else part.replace("<", "&lt;") for number, part in enumerate(parts))
-
-
-def code(value: object) -> str:
-    """As it is typed."""
-    return f"`{value}`"
-
-
-def what_it_is(schema: dict[str, Any]) -> str:
-    """The type of a field, and its bounds, in words."""
-    if "enum" in schema:
-        choices = schema["enum"]
-        return "the name of a time zone" if "Europe/Berlin" in choices else "one of " + ", ".join(map(code, choices))
-    kind = {
-        "integer": "whole number",
-        "number": "number",
-        "boolean": "yes or no",
-        "object": "numbers by name",
-        "string": {"path": "path", "date": "date"}.get(schema.get("format", ""), "text"),
-    }.get(schema["type"], "")
-    if schema["type"] == "array":
-        return f"list of {what_it_is(schema['items'])}" if "type" in schema["items"] else "list"
-    bounds = [
-        f"{sign} {schema[word]}"
-        for word, sign in (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
-        if word in schema
-    ]
-    return ", ".join([kind, *bounds])
-
-
-def default_of(schema: dict[str, Any], required: bool) -> str:
-    """What it is where nobody says."""
-    if required:
-        return "needed"
-    default = schema.get("default")
-    if default in (None, "", [], {}):
-        return "empty"
-    return ("yes" if default else "no") if isinstance(default, bool) else code(default)
 
 
 def parameters() -> str:
@@ -75,7 +28,7 @@ def parameters() -> str:
         groups |= schema.get("definitions", {})
         pages.append(f"\n## {entry.name}\n\n{entry.description}\n\n{_fields(schema, groups)}")
     told = [
-        f"\n### {_group_title(name)}\n\n{_first(schema['description'])}\n\n{_fields(schema, groups)}"
+        f"\n### {_group_title(name)}\n\n{first(schema['description'])}\n\n{_fields(schema, groups)}"
         for name, schema in sorted(groups.items())
         if "properties" in schema
     ]
@@ -87,8 +40,8 @@ def parameters() -> str:
     ]
     return (
         "# Parameters\n\n"
-        "Each deployment has a form in the Prefect UI; this is what it asks for. A program gives the names of the first "
-        "column, those of a group in a dictionary: "
+        "Each deployment has a form in the Prefect UI; this is what it asks for. A program gives the names of the "
+        "first column, those of a group in a dictionary: "
         "`run_deployment('score/score', parameters={'run': {'shard_size': 500}})`. "
         "A wrong value is refused by the form, or told at once by the run, with its name.\n"
         + "".join(pages)
@@ -125,11 +78,6 @@ def _group_title(name: str) -> str:
 
 def _anchor(title: str) -> str:
     return title.lower().replace(" ", "-")
-
-
-def _first(text: str | None) -> str:
-    """The first paragraph of a docstring."""
-    return " ".join((inspect.cleandoc(text or "")).split("\n\n")[0].split())
 
 
 def schemas() -> str:
@@ -189,35 +137,35 @@ def schemas() -> str:
     return (
         "# Schemas\n\n## Parquet\n\n"
         f"Version {known.RESULTS_SCHEMA_VERSION}, which stands in the metadata of each file as "
-        "`darkroom_results_schema`. `bundle`, `night` and `run` are names of folders, and columns for whoever reads a dataset.\n"
-        + "".join(told)
-        + "\n### Image properties\n\nIn `predictions` and in `profile`; what each means: "
+        "`darkroom_results_schema`. `bundle`, `night` and `run` are names of folders, and columns for whoever reads a "
+        "dataset.\n" + "".join(told) + "\n### Image properties\n\nIn `predictions` and in `profile`; what each means: "
         "[The results](../results.md#image-properties).\n\n"
         + table(["column", "type", "may be null"], rows)
         + "\n## JSON\n"
         + "".join(
-            f"\n### {_cell(name)}\n\n{_first(model.__doc__)}\n\n{model_fields(model)}" for name, model in models.items()
+            f"\n### {cell(name)}\n\n{first(model.__doc__)}\n\n{model_fields(model)}" for name, model in models.items()
         )
     )
 
 
-def model_fields(model: Any) -> str:
-    """The fields of a pydantic model."""
-    rows = [
-        [code(name), _type(field.annotation), field.description or ""] for name, field in model.model_fields.items()
-    ]
-    rows += [
-        [code(name), _type(field.return_type), _first(inspect.getdoc(field.wrapped_property))]
-        for name, field in model.model_computed_fields.items()
-    ]
-    return table(["field", "type", "what it is"], rows)
+def events() -> str:
+    """What the server is told beside the states of runs, and each payload."""
+    from darkroom.orchestrator.events import EVENTS, EstimateTold
+    from darkroom.summary import Counts
 
-
-def _type(annotation: Any) -> str:
-    text = inspect.formatannotation(annotation)
-    for module in ("datetime.", "pathlib.", "typing.", "darkroom.reasons.", "darkroom.summary.", "darkroom.results."):
-        text = text.replace(module, "")
-    return code(text.replace("darkroom.decisions.", "").replace(" | ", " or "))
+    told = []
+    for payload in dict.fromkeys(EVENTS.values()):
+        names = ", ".join(code(name) for name, kind in EVENTS.items() if kind is payload)
+        when = " ".join((inspect.getdoc(payload) or "").split())
+        told.append(f"\n## {names.replace('darkroom.', '')}\n\n{when}\n\n{model_fields(payload)}")
+    parts = "".join(
+        f"\n## {part.__name__}\n\n{first(part.__doc__)}\n\n{model_fields(part)}" for part in (EstimateTold, Counts)
+    )
+    return (
+        "# Events\n\n"
+        "What a Prefect server is told beside the states of runs. They are in the UI under *Event Feed*; automations "
+        "listen to their names, and find these fields in `event.payload`.\n" + "".join(told) + parts
+    )
 
 
 def reasons() -> str:
@@ -231,7 +179,7 @@ def reasons() -> str:
         if words is Reason:
             head = ["word", "comes back by itself", "meaning"]
             rows = [[code(word), "yes" if word.retryable else "no", word.sentence] for word in Reason]
-        told.append(f"\n## {HEADINGS[words.__name__]}\n\n{_first(words.__doc__)}\n\n{table(head, rows)}")
+        told.append(f"\n## {HEADINGS[words.__name__]}\n\n{first(words.__doc__)}\n\n{table(head, rows)}")
     return "# Reasons and verdicts\n" + "".join(told)
 
 
@@ -260,9 +208,8 @@ def errors() -> str:
     fields = known.WrongUse("").as_dict()
     return (
         f"# Errors\n\n```\n{tree}\n```\n\n"
-        "Each says what happened, and where it is known: the parameter, the file, what was expected, what was found, and "
-        "what to do. A command ends with the exit code; a run in the Prefect UI shows the same text as the message of "
-        "its state.\n\n"
+        "Each says what happened, and where it is known: the parameter, the file, what was expected and found, and "
+        "what to do. A command ends with the exit code; a run in the Prefect UI shows the same text as its message.\n\n"
         + table(["error", "exit code", "when", "what to do"], rows)
         + f"\nWith `--json` a command prints one object with {', '.join(map(code, fields))}.\n"
     )
@@ -276,7 +223,7 @@ def commands() -> str:
     from darkroom.environment import READ, SET
 
     group: Any = typer.main.get_command(app)
-    told = [f"\n## darkroom {name}\n\n{_first(one.help)}\n\n{_options(one)}" for name, one in group.commands.items()]
+    told = [f"\n## darkroom {name}\n\n{first(one.help)}\n\n{_options(one)}" for name, one in group.commands.items()]
     return (
         "# Commands\n\n"
         + "\n\n".join(paragraph.replace("\n", " ") for paragraph in app.info.help.split("\n\n"))  # type: ignore[union-attr]
@@ -322,6 +269,7 @@ def _typed(option: Any) -> str:
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "parameters": parameters,
     "schemas": schemas,
+    "events": events,
     "reasons": reasons,
     "errors": errors,
     "commands": commands,
