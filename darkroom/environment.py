@@ -25,6 +25,8 @@ READ: Final = {
     "PYTHONPATH": "Handed on to the processes that are started.",
 }
 SET: Final = {
+    "DARKROOM_PRIVATE_API": "The address of the command's own server, so that the processes it starts know that nobody "
+    "listens there.",
     "DO_NOT_TRACK": "1: nothing is sent to anybody.",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false: nothing is sent to anybody.",
     "GX_ANALYTICS_ENABLED": "false: nothing is sent to anybody.",

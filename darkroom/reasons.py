@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 
 class FileStatus(StrEnum):
@@ -142,7 +142,7 @@ class Grade(StrEnum):
 
 
 # What each word means, for whoever reads results: docs/reference/reasons.md is made of it.
-MEANINGS: Final[Mapping[type[StrEnum], Mapping[str, str]]] = {
+MEANINGS: Final[Mapping[type[StrEnum], Mapping[Any, str]]] = {
     FileStatus: {
         FileStatus.SCORED: "it has a row in `predictions`",
         FileStatus.SCORED_BEFORE: "this bundle scored the same content, tonight or on an earlier night",
