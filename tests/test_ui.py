@@ -62,7 +62,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         subprocess.Popen(command, env=environment, cwd=folder, stdout=told, stderr=subprocess.STDOUT) as process,
     ):
         try:
-            end = time.monotonic() + 120
+            end = time.monotonic() + 240
             while "Ctrl-C" not in log.read_text():
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()
