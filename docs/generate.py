@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from enum import StrEnum
@@ -155,7 +156,7 @@ def events() -> str:
 
     told = []
     for payload in dict.fromkeys(EVENTS.values()):
-        names = ", ".join(code(name) for name, kind in EVENTS.items() if kind is payload)
+        names = ", ".join(name for name, kind in EVENTS.items() if kind is payload)
         when = " ".join((inspect.getdoc(payload) or "").split())
         told.append(f"\n## {names.replace('darkroom.', '')}\n\n{when}\n\n{model_fields(payload)}")
     parts = "".join(
@@ -199,7 +200,7 @@ def errors() -> str:
     """The tree of errors: when each is raised, and what to do."""
     from darkroom import errors as known
 
-    tree = (known.__doc__ or "").split("\n\n")[1]
+    tree = re.sub(r" +exit code \d", "", (known.__doc__ or "").split("\n\n")[1])
     kinds = [kind for _, kind in inspect.getmembers(known, inspect.isclass) if issubclass(kind, known.DarkroomError)]
     rows = []
     for kind in sorted(kinds, key=lambda kind: tree.find(kind.__name__)):
