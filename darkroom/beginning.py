@@ -76,6 +76,8 @@ ExecStart="{_escaped(command)}" serve
 # Under /etc/systemd/system state who runs it, and that user needs a home for Prefect's database:
 # User=darkroom
 KillSignal=SIGINT
+# To darkroom alone: it ends its runs, and the server last.
+KillMode=mixed
 # Runs at work get twenty seconds to end, then the server stops.
 TimeoutStopSec=90
 Restart=on-failure

@@ -115,7 +115,7 @@ def wrong_parameter(error: ValidationError, *group: str) -> WrongUse:
     return WrongUse(
         "A parameter has a wrong value.",
         expected=first["msg"].removeprefix("Value error, ").removeprefix("Input should be "),
-        found=first["input"],
+        found=None if name.endswith("metrics") else first["input"],  # an address that may hold a password
         parameter=name,
     )
 

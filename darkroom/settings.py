@@ -117,7 +117,7 @@ class RunOptions(Form):
     @field_validator("metrics")
     @classmethod
     def _without_password(cls, value: str) -> str:
-        if value.startswith(("http://", "https://")) and "@" in value.split("/")[2]:
+        if value.lower().startswith(("http://", "https://")) and "@" in value.split("/")[2]:
             raise ValueError("an address without user and password: parameters are kept with the results")
         return value
 

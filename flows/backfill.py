@@ -99,7 +99,8 @@ class Asked:
             "results": self.results.absolute(),
             "night": NightOptions(night=night),
             "intake": self.intake,
-            "run": self.run,
+            # Prometheus is told of the last night, and that is none of these.
+            "run": self.run.model_copy(update={"metrics": ""}),
         }
 
 
@@ -149,7 +150,7 @@ def scored_before(results: Path, bundle: str, inbox: str, nights: Sequence[date]
             )
     for intent in held(results):
         if intent.bundle == bundle and folders.get(intent.night) == intent.inbox:
-            told = f"Kept back, and waits for a person: darkroom release {intent.run}, or darkroom discard."
+            told = f"Kept back, and waits for a person: darkroom release {intent.run} --reason '…'."
             known[intent.night] = NightOutcome(night=intent.night, came="left out", told=told)
     return known
 

@@ -28,7 +28,7 @@ class NightOutcome(BaseModel):
     @classmethod
     def of(cls, summary: NightSummary) -> NightOutcome:
         """Of a night that was scored."""
-        kept_back = "" if summary.commit is not None else f" Kept back: darkroom release {summary.run_id}"
+        kept_back = "" if summary.commit is not None else f" Kept back: darkroom release {summary.run_id} --reason '…'"
         return cls(
             night=summary.night,
             came=summary.verdict.value,

@@ -157,8 +157,12 @@ class _Teller:
         self._log = get_run_logger()
         far = counter.how_far()
         self._at_the_end = far, far.sentence
-        made = create_progress_artifact(far.percent, key=key, description=far.sentence)
-        self._artifact = cast(UUID, made)  # not awaited: here there is no event loop
+        self._artifact: UUID | None = None
+        try:
+            made = create_progress_artifact(far.percent, key=key, description=far.sentence)
+            self._artifact = cast(UUID, made)  # not awaited: here there is no event loop
+        except Exception as error:  # whatever the server has: images are looked at all the same
+            self._log.warning("The progress is told here only: %s", error)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tell, name="progress of the night", daemon=True)
 
@@ -198,6 +202,8 @@ class _Teller:
 
     def _update(self, client: SyncPrefectClient, far: HowFar, told: str) -> None:
         try:
+            if self._artifact is None:
+                return
             client.update_artifact(self._artifact, ArtifactUpdate(data=far.percent, description=told))
         except Exception as error:  # whatever is wrong with it, the images are scored
             self._log.debug("The progress could not be shown: %s", error)

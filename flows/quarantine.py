@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 from uuid import UUID
@@ -24,7 +24,7 @@ from darkroom.reasons import Reason
 from darkroom.settings import QuarantineFilter
 from flows.naming import named
 from flows.parameters import ResultsPath
-from flows.quarantined import Choice, QuarantineList, QuarantineTold, done, needs_a_note
+from flows.quarantined import Choice, QuarantineList, QuarantineTold, done, needs_a_note, rows_of
 from tasks.report.untrusted import visible
 
 Action = Literal["list", "ask", "release", "delete"]
@@ -82,7 +82,9 @@ def quarantine(
         needs_a_note(note)
     choice = Choice(reasons=reasons, which=which, note=note, by=by)
     if action == "ask":
-        return answered(results, choice, show(results, choice), hours)
+        # An answer is about what was asked: what is refused while the question waits is not among it.
+        asked = choice.model_copy(update={"among": rows_of(results, choice)})
+        return answered(results, asked, show(results, asked), hours)
     told = carry_out(results, choice.model_copy(update={"action": action}))
     publish(told)
     return told
@@ -117,13 +119,13 @@ def answered(results: Path, choice: Choice, told: QuarantineTold, hours: float) 
         said = f"Nobody answered within {hours:g} h" if answer is None else "Nothing is to be done"
         log.info("%s: everything stays as it is.", said)
         return told.model_copy(update={"done": (f"{said}.",)})
-    only = tuple(answer.only) or choice.which.only
     chosen_now = Choice(
         action=answer.action,
-        reasons=tuple(answer.reasons) or choice.reasons,
-        which=choice.which.model_copy(update={"only": only}),
+        reasons=tuple(answer.reasons),
+        which=QuarantineFilter(only=tuple(answer.only)),
         note=answer.note,
         by=answer.by or choice.by,
+        among=choice.among,
     )
     after = carry_out(results, chosen_now)
     publish(after)
@@ -145,10 +147,12 @@ def ask(listed: QuarantineList, hours: float) -> Answer | None:
             )
         if late.is_set():
             return None
-        if answer.action == "nothing" or answer.note.strip():
+        named = all(one.strip() for one in answer.only)
+        if answer.action == "nothing" or (answer.note.strip() and named):
             return answer
-        problem = f"**Nothing was done yet: to {answer.action}, say why in the field Note.**"
-        get_run_logger().warning("To %s, a note is needed: the question is asked again.", answer.action)
+        missing = "say why in the field Note" if named else "name each file in the field Only, or leave the list empty"
+        problem = f"**Nothing was done yet: to {answer.action}, {missing}.**"
+        get_run_logger().warning("To %s, %s: the question is asked again.", answer.action, missing)
 
 
 @contextmanager
@@ -158,9 +162,11 @@ def nobody_answers_after(seconds: float) -> Iterator[threading.Event]:
     run = UUID(flow_run.id)
 
     def give_up() -> None:
-        with suppress(NotPausedError):  # somebody has answered at this very moment
+        late.set()  # before the run goes on, which may be at once
+        try:
             resume_flow_run(run, run_input=Answer().model_dump())
-            late.set()
+        except NotPausedError:  # somebody has answered at this very moment
+            late.clear()
 
     timer = threading.Timer(max(1.0, seconds), give_up)
     timer.daemon = True

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom.errors import WrongUse
 from darkroom.reasons import Reason
@@ -165,11 +165,16 @@ class Choice(_Frozen):
     which: QuarantineFilter = QuarantineFilter()
     note: str = ""
     by: str = ""
+    among: frozenset[tuple[str, str]] | None = Field(
+        default=None, description="Only rows that somebody has seen: (run, path). None: all."
+    )
 
 
 def done(results: Path, choice: Choice, run: str | None = None) -> QuarantineTold:
     """Do what was chosen; `run` is the Prefect run that does it. Without Prefect, for the command line too."""
     rows = chosen(set_aside(results), choice.reasons, choice.which)
+    if choice.among is not None:
+        rows = [row for row in rows if (row.run, row.path) in choice.among]
     if choice.action == "list":
         filtered = bool(choice.reasons) or choice.which != QuarantineFilter()
         return QuarantineTold(action=choice.action, listed=QuarantineList.of(rows, filtered=filtered))
@@ -186,6 +191,11 @@ def done(results: Path, choice: Choice, run: str | None = None) -> QuarantineTol
         decision=None if decision is None else decision.number,
         listed=QuarantineList.of(set_aside(results)),
     )
+
+
+def rows_of(results: Path, choice: Choice) -> frozenset[tuple[str, str]]:
+    """What a choice is about at this moment: (run, path)."""
+    return frozenset((row.run, row.path) for row in chosen(set_aside(results), choice.reasons, choice.which))
 
 
 def needs_a_note(note: str) -> None:

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from darkroom.forms import titled
+from darkroom.orchestrator.events import bundle_sealed
 from flows.in_the_ui import show
 from flows.naming import named
 from flows.parameters import BundlePath, Promote
@@ -18,7 +19,7 @@ from tasks.bundle.resealing import needs_a_reason
 from tasks.goldens import GoldenChange, golden_changes
 from tasks.inference import load_engine
 from tasks.machine import libraries
-from tasks.report.untrusted import in_markdown
+from tasks.report.untrusted import in_markdown, visible
 
 # Goldens that are told one by one; a bundle has a few dozen.
 _TOLD = 8
@@ -93,6 +94,8 @@ def reseal(
     if agreed:
         moved = seal_again(opened, moved, reason, promote)
     report_moved(moved)
+    if moved.sealed is not None:
+        bundle_sealed(moved.sealed, str(moved.path))
     return moved
 
 
@@ -108,7 +111,8 @@ def compare_goldens(bundle: Bundle) -> Moved:
         changes=golden_changes(bundle, engine),
         versions={name: both for name, both in changed.items() if both[0] != both[1]},
     )
-    get_run_logger().info(moved.as_text())
+    for line in moved.as_text().splitlines():
+        get_run_logger().info(visible(line, 1000))
     return moved
 
 

@@ -98,8 +98,8 @@ def score(
         evaluated = evaluate_night(attempt, inbox, settled, proof, intake, run)
         page = draw_page(attempt, inbox, settled, evaluated, proof, results, run)
         summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
+    tell_night(summary, inbox, run)  # first of all: an alarm is told, whatever becomes of pictures
     report_night(page, summary, results)
-    tell_night(summary, inbox, run)
     return ended(summary, run)  # type: ignore[no-any-return]
 
 
@@ -313,7 +313,11 @@ def report_night(page: NightPage, summary: NightSummary, results: Path) -> None:
         write_index(results)
     except StorageError as error:  # what was scored is committed, and the next run writes the page anew
         get_run_logger().warning("The page over all nights could not be written: %s", error)
-    keys = show_night(replace(page, summary=summary))
+    try:
+        keys = show_night(replace(page, summary=summary))
+    except Exception as error:  # whatever the server has: the night is committed, and its page is there
+        get_run_logger().warning("The artifacts could not be shown: %s", visible(str(error), 1000))
+        return
     get_run_logger().info("Told: the artifacts %s", ", ".join(keys))
 
 

@@ -99,6 +99,9 @@ def with_released(
         if content_id not in known
         and (row := _row(content, sources(ledger.storage, content, kept), root, formats, max_bytes)) is not None
     ]
+    # A file that is being sent again has its own row.
+    walked = set(manifest.files["path"].to_pylist()) if rows else set()
+    rows = [row for row in rows if row["path"] not in walked]
     if not rows:
         return manifest
     return replace(manifest, files=pa.concat_tables([manifest.files, pa.Table.from_pylist(rows, schema=MANIFEST)]))

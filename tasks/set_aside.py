@@ -101,7 +101,11 @@ def set_aside(results: Storage | Path | str) -> list[SetAside]:
 def chosen(rows: Iterable[SetAside], reasons: Sequence[Reason], which: QuarantineFilter) -> list[SetAside]:
     """Those with one of the reasons (none: all) that the filter lets through."""
     inbox = to_text(os.path.realpath(which.inbox)) if which.inbox else None
-    only = [one.strip() for one in which.only if one.strip()]
+    only = [one.strip() for one in which.only]
+    if not all(only):  # a shell's empty variable must not mean all of them
+        raise WrongUse(
+            "A file is named by nothing.", parameter="only", expected="content ids or paths", found=list(which.only)
+        )
 
     def meant(row: SetAside) -> bool:
         if (reasons and row.reason not in reasons) or (which.night is not None and row.night != which.night):
@@ -133,7 +137,7 @@ def _of_name(storage: Storage, done: list[Ledger], open_ones: dict[str, Waiting]
     times: Counter[tuple[str, ...]] = Counter()
     newest_first = sorted(
         (commit for ledger in done for commit in ledger.commits),
-        key=lambda one: (one.night, one.committed_at),
+        key=lambda one: one.committed_at,
         reverse=True,
     )
     for commit in newest_first:
@@ -148,7 +152,7 @@ def _of_name(storage: Storage, done: list[Ledger], open_ones: dict[str, Waiting]
                     if _came_across(row["path"], row["content_id"]):
                         found_at.setdefault(key, (commit.inbox, row["path"]))
     ids = pa.array([key[0] for key in last if len(key) == 1], pa.string())
-    scored = {content for ledger in done for content in ledger.already_scored(ids).to_pylist()}
+    scored = _scored_since(done, last, ids)
     settled = _found_otherwise(storage, newest_first, [key for key in last if len(key) == 2])
     for key, (commit, row) in last.items():
         if key in settled:
@@ -174,14 +178,27 @@ def _of_name(storage: Storage, done: list[Ledger], open_ones: dict[str, Waiting]
         )
 
 
+def _scored_since(
+    done: list[Ledger], last: dict[tuple[str, ...], tuple[Commit, dict[str, object]]], ids: pa.Array
+) -> set[str]:
+    """Contents that were scored after all: by the bundle that refused them last, or by a run after that."""
+    refused = {str(key[0]): commit for key, (commit, _) in last.items() if len(key) == 1}
+    since = set()
+    for ledger in done:
+        for commit in ledger.commits:
+            for part in commit.parts if len(ids) else ():
+                if part.dataset == "predictions":
+                    rows = read_part(ledger.storage, part, ["content_id"])["content_id"]
+                    for content in rows.filter(pc.is_in(rows, value_set=ids)).to_pylist():
+                        then = refused[content]
+                        if commit.bundle == then.bundle or commit.committed_at > then.committed_at:
+                            since.add(content)
+    return since
+
+
 def _came_across(path: str, content_id: str | None) -> bool:
     """Whether a walk found it under this path, and not a release in its copy or in the folder of another night."""
     return not path.startswith("../") and f"{COPIES}/{content_id}" not in path
-
-
-def _key(commit: Commit, content_id: str | None, path: str) -> tuple[str, ...]:
-    """What is one thing: a content; or, where nothing was read, a path of an inbox."""
-    return (content_id,) if content_id is not None else (commit.inbox, path)
 
 
 def _found_otherwise(

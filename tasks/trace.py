@@ -131,9 +131,8 @@ def _is_in(column: pa.ChunkedArray, texts: list[str]) -> pa.ChunkedArray:
 def _paths(row: str, inbox: str) -> list[str]:
     """What a path in the results of this inbox would be, if a person named it: as it is, or in full."""
     texts = [row, to_text(row)]
-    full = to_text(os.path.realpath(row)) if os.path.isabs(row) else None  # noqa: PTH117 - a string
-    for one in (row, full):
-        if one is not None and one.startswith(f"{inbox}/"):
+    for one in (row, to_text(os.path.realpath(row))):
+        if one.startswith(f"{inbox}/"):
             texts.append(one[len(inbox) + 1 :])
     return texts
 

@@ -132,7 +132,7 @@ class TestAsking:
                         paused = next((one for one in runs if one.state is not None and one.state.is_paused()), None)
                     client.resume_flow_run(paused.id, run_input=given)
 
-            answering = threading.Thread(target=answer)
+            answering = threading.Thread(target=answer, daemon=True)
             answering.start()
             told = run(results, "ask", reasons=(Reason.BROKEN_DATA,), hours=hours)
             answering.join(timeout=30)

@@ -11,8 +11,9 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -129,6 +130,6 @@ def test_a_wrong_model_comes_to_the_cause_that_the_page_names(terminal: Terminal
 def test_the_first_tutorial_ends_with_a_scored_night(terminal: Terminal) -> None:
     terminal.follow("tutorial")
     results = terminal.folder / "parts" / "results"
-    last_night = date.today() - timedelta(days=1)
+    last_night = datetime.now(ZoneInfo("Europe/Berlin")).date() - timedelta(days=1)
     assert len(darkroom.read(results, night=last_night)) > 30
     assert (results / "reports" / "index.html").exists()

@@ -131,6 +131,25 @@ def bundle_exists(folder: Path, project: Project) -> bool:
     return True
 
 
+def check_folder(client: SyncPrefectClient, folder: Path) -> None:
+    """Raises WrongUse where this server's nights are those of another folder: registering would take its schedule."""
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        score = client.read_deployment_by_name("score/score")
+    except ObjectNotFound:
+        return
+    other = (score.job_variables or {}).get("working_dir")
+    if other is not None and Path(other) != folder.absolute() and Path(other).is_dir():
+        raise WrongUse(
+            "This Prefect server, or its database, belongs to another project.",
+            file=folder,
+            expected=other,
+            todo="serve that folder; or give this project a database and a port of its own: "
+            "PREFECT_HOME=… darkroom serve --port 4210; or delete the deployment score in the UI, if the other is over",
+        )
+
+
 def make_pool(client: SyncPrefectClient) -> None:
     """Create the work pool where it is missing."""
     from prefect.client.schemas.actions import WorkPoolCreate

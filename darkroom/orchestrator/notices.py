@@ -41,7 +41,7 @@ Night {{ event.payload.night }}, bundle {{ event.payload.bundle }}, inbox {{ eve
 Report: {{ event.payload.report }}
 {%- endif %}
 {%- if event.payload.held %}
-The rows are kept back: darkroom release {{ event.payload.run }}, or darkroom discard {{ event.payload.run }}
+The rows are kept back: darkroom release {{ event.payload.run }} --reason "…", or darkroom discard
 {%- endif %}
 {%- if flow_run %}
 Run: @UI@/runs/flow-run/{{ flow_run.id }}

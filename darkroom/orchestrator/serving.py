@@ -79,7 +79,7 @@ def _server(host: str, port: int, address: str) -> Server | None:
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         # Three is Prefect's own: a machine that is off for longer would lose the nights after that.
         "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": os.environ.get(
-            "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS", "14"
+            "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS", _NIGHTS_AHEAD
         ),
         "PREFECT_UI_API_URL": os.environ.get("PREFECT_UI_API_URL", f"{address}/api"),
     }
@@ -109,6 +109,7 @@ def _register(folder: Path, project: Project, *, fresh: bool) -> bool:
 
     scheduled = deployments.bundle_exists(folder, project)
     with get_client(sync_client=True) as client:
+        deployments.check_folder(client, folder)
         deployments.make_pool(client)
         deployments.register(client, folder, project, schedule_is_active=scheduled)
         told = lost.mend_lost_runs(client, fresh=fresh).as_text()
