@@ -96,7 +96,7 @@ TOMORROW = datetime.now(UTC).date() + timedelta(days=2)
     [
         (date(2026, 3, 2), date(2026, 3, 1), FOLDERS, "end"),
         (date(2026, 3, 2), TOMORROW, FOLDERS, "end"),
-        (date(2024, 3, 2), date(2026, 3, 1), FOLDERS, "start"),
+        (date(2024, 3, 2), date(2026, 3, 1), FOLDERS, "end"),
         (date(2026, 3, 1), date(2026, 3, 2), "inbox", "inbox"),
         (date(2026, 3, 1), date(2026, 3, 2), "inbox/{night:%Y-%m}", "inbox"),
     ],

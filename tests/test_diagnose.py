@@ -328,6 +328,7 @@ def test_a_module_that_is_not_there_and_a_target_without_function_are_wrong_use(
 def test_either_a_file_or_a_function(tiny_bundle: Bundle, tiny_photos: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match="nothing to diagnose"):
         run(tiny_bundle, tiny_photos, tmp_path)
+    (tmp_path / "x.csv").write_text("path,label\n")
     with pytest.raises(WrongUse, match="both"):
         run(tiny_bundle, tiny_photos, tmp_path, predictions=tmp_path / "x.csv", call="a:b")
 

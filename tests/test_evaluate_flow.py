@@ -170,10 +170,10 @@ def labels_of(results: Path, file: Path, images: int, *, separator: str = ",") -
 def test_how_a_file_of_labels_was_read_is_told(
     bundle: Bundle, scored: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import evaluate
+    from flows import in_the_ui
 
     artifacts: list[str] = []
-    monkeypatch.setattr(evaluate, "create_markdown_artifact", lambda text, **_: artifacts.append(text))
+    monkeypatch.setattr(in_the_ui, "create_markdown_artifact", lambda text, **_: artifacts.append(text))
     with caplog.at_level("INFO"):
         told = darkroom.evaluate(bundle.path, scored, labels_of(scored, tmp_path / "some.csv", 8, separator=";"))
     finding = "Columns are separated by ';'."

@@ -76,7 +76,7 @@ def test_what_a_person_agreed_to_is_the_next_version_and_proves_itself(moved_bun
     for name in ("model.keras", "preprocessing.json", "suite.json", "drift.json", "card.md", "embeddings.npy"):
         assert resealed.read_bytes(name) == moved_bundle.read_bytes(name), name
     assert resealed.profile().equals(moved_bundle.profile())
-    assert resealed.manifest.metrics["resealed"]["from"] == moved_bundle.id
+    assert resealed.manifest.metrics["resealed"][0]["from"] == moved_bundle.id
     history = (moved_bundle.path.parent / "history.jsonl").read_text()
     assert "pillow 12.1" in history
     # Not in use before somebody says so.
