@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import site
 import sys
 from dataclasses import dataclass
@@ -270,5 +271,5 @@ def _job(folder: Path) -> dict[str, Any]:
     job["env"] = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT_SECONDS}
     home = Path(__file__).parents[2]
     if home.name != "site-packages" and str(home) not in site.getsitepackages():
-        job["env"]["PYTHONPATH"] = str(home)
+        job["env"]["PYTHONPATH"] = os.pathsep.join(filter(None, [str(home), os.environ.get("PYTHONPATH")]))
     return job
