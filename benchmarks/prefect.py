@@ -14,13 +14,12 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
 
-from tests.scheduled import Nights, killed_alone, killed_and_stopped, worker_and_server_die
-
 from benchmarks.harness import Measured, Row
 from darkroom import demo_world
 from darkroom.night import folder_of_night, night_of
 from darkroom.settings import ExaminationOptions, HeadOptions, IntakeOptions, NightOptions, RunOptions, TrainingRecipe
 from tasks.bundle import Bundle, open_bundle
+from tests.scheduled import Nights, killed_alone, killed_and_stopped, worker_and_server_die
 from tests.served import Serve
 from tests.sockets import Sockets
 
