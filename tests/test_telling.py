@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from prefect import flow
+from prefect.blocks.core import Block
 from prometheus_client.parser import text_string_to_metric_families
 
 from darkroom.errors import WrongUse
 from darkroom.orchestrator import automations, events
+from darkroom.project import Project
 from darkroom.reasons import Grade, NightCause, NightVerdict
 from darkroom.settings import RunOptions
 from darkroom.summary import AccuracyEstimate, CauseFound, Counts
+from flows.telling import tell_night
 from tasks.report.metrics import METRICS, tell_metrics
 from tests.nights import MOMENT, night_summary
 from tests.receivers import Web, mail_receiver, web_receiver
@@ -25,6 +32,7 @@ from tests.receivers import Web, mail_receiver, web_receiver
 # Prefect's imports are not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+ROOT = Path(__file__).parent.parent
 LABELS = {"bundle": "parts", "inbox": "inbox"}
 ESTIMATE = AccuracyEstimate(rows=40, value=0.8, low=0.7, high=0.9)
 
@@ -91,6 +99,27 @@ def test_a_password_in_the_address_of_a_pushgateway_is_refused_because_parameter
     with pytest.raises(ValueError, match=r"metrics\n.*without user and password"):
         RunOptions(metrics="https://ada:hunter2@push.example.com/")
     assert RunOptions(metrics="https://push.example.com/@home").metrics
+
+
+def test_the_setting_that_the_page_shows_is_one_of_a_project() -> None:
+    page = (ROOT / "docs/being-told.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert Project.model_validate(tomllib.loads(block)).run.metrics == "/var/lib/prometheus/node-exporter"
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:9", "http://[::1", "/dev/null/textfile"])
+def test_metrics_that_cannot_be_written_are_a_warning_and_end_no_night(
+    target: str, prefect_api: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @flow
+    def night() -> str:
+        tell_night(night_summary(), "inbox", RunOptions(metrics=target))
+        return "went on"
+
+    assert night() == "went on"
+    assert [line.levelname for line in caplog.records if "The metrics could not be written" in line.message] == [
+        "WARNING"
+    ]
 
 
 CAUSE = CauseFound(cause=NightCause.SHIFT, grade=Grade.LIKELY, sentence="The lamp is dim.")
@@ -166,21 +195,38 @@ def test_an_address_that_cannot_be_meant_is_refused_and_not_repeated(kind: str, 
     assert refused.value.expected
 
 
-def test_without_a_server_nobody_can_be_told_and_the_error_says_what_to_do(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
+def notify(address: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """`darkroom notify --list` where `darkroom serve` would be at this address, and no server is named."""
     code = (
         "from darkroom.cli import main; from darkroom.orchestrator import automations;"
-        f"automations._LOCAL = 'http://127.0.0.1:{port}/api'; main()"
+        f"automations._LOCAL = {address!r}; main()"
     )
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code, "notify", "--list"],
-        env={**ours, "PREFECT_HOME": str(tmp_path)},
+        env={**ours, "PREFECT_HOME": str(home)},
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def test_without_a_server_nobody_can_be_told_and_the_error_says_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    done = notify(f"http://127.0.0.1:{port}/api", tmp_path)
     assert done.returncode == 3
     assert "start darkroom serve" in done.stderr
     assert "PREFECT_API_URL" in done.stderr
+
+
+def test_the_server_of_darkroom_serve_need_not_be_named(prefect_api: str, tmp_path: Path) -> None:
+    done = notify(prefect_api, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Nobody is told.")
+
+
+def test_prefect_finds_the_block_for_mail_wherever_darkroom_is_installed() -> None:
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["prefect.collections"]
+    importlib.import_module(stated["darkroom"])
+    assert Block.get_block_class_from_key("darkroom-email").get_block_capabilities() == {"notify"}

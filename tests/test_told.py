@@ -27,9 +27,11 @@ from darkroom import demo_world
 from darkroom.errors import GoldenMismatch
 from darkroom.orchestrator import automations
 from darkroom.orchestrator.connection import _send_what_waits, reporting_to
+from darkroom.orchestrator.events import NIGHT as NIGHT_EVENT
 from darkroom.orchestrator.events import NightTold, night_told
 from darkroom.orchestrator.notices import Told
 from darkroom.settings import ExaminationOptions, HeadOptions, TrainingRecipe
+from darkroom.summary import Counts
 from flows.diagnose import diagnose
 from flows.score import score as score_flow
 from flows.train import train
@@ -40,6 +42,7 @@ from tasks.variants import Replay
 from tests.nights import night_summary
 from tests.receivers import Mail, Web, mail_receiver, web_receiver
 from tests.test_reseal import sealed_elsewhere
+from tests.test_tutorials import blocks
 
 # Prefect's own warnings are not ours to mend.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
@@ -200,14 +203,14 @@ def test_each_thing_that_happens_is_told_once_in_words_that_say_what_to_do(
     (event,) = wait_for(lambda: events(served, "darkroom.night.failed"), 20)
     assert (event.payload["night"], event.payload["state"]) == (NIGHT, "Failed")
     assert "InboxMissing" in event.payload["error"]
+    related = {one.role: one.name for one in event.related}
+    assert (related["deployment"], related["flow"], related["flow-run"]) == ("score", "score", run.name)
 
-    # An empty night: its folder is there, and nothing is in it.
-    (tmp_path / "nothing").mkdir()
-    run = score(served, inbox=str(tmp_path / "nothing"), run={"metrics": "http://127.0.0.1:9"}, **places)
-    assert run.state.is_completed()
+    # An empty night, as a run tells it.
+    _emit(served, night_told(night_summary(bundle_id=bundle.id, verdict="empty", headline="Empty.", counts=Counts())))
     wait_for(lambda: len(web.requests) == 4, 30, lambda: subjects(web))
     assert web.requests[3].json["subject"] == f"Empty: night {NIGHT} ({bundle.id})"
-    assert web.requests[3].json["body"].startswith("Nothing was scored: the inbox is empty.\nNight ")
+    assert web.requests[3].json["body"].startswith(f"Empty.\nNight {NIGHT}, bundle ")
 
     # A zombie: it is killed, and nobody is left to say so. What is the same as before is not touched by `notify`.
     silence = _bucket(served)
@@ -322,6 +325,25 @@ def test_mails_and_blocks_of_ones_own_are_told_too_until_nobody_is_to_be_told(
     assert (len(mail.messages), len(web.requests)) == (2, 2)
 
 
+def test_the_page_says_commands_that_work_and_its_messages_arrive(served: Served, web: Web) -> None:
+    environment = {**served.environment, "PREFECT_API_URL": f"{served.address}/api"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    said = []
+    for block in blocks("being-told"):
+        if block.kind == "sh" and not block.note.startswith("not in the tests"):
+            text = block.text.replace("https://hooks.example.com", web.url(""))
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", text], env=environment, capture_output=True, text=True, timeout=240
+            )
+            assert done.returncode == 0, done.stderr
+            said.append(done.stdout)
+    assert [(request.path, request.json["subject"]) for request in web.requests] == [
+        ("/darkroom", "Test: darkroom can reach you")
+    ]
+    assert "for 74 hours" in said[1]
+    assert said[-1].endswith("6 automations are removed. Nobody is told any more.\n")
+
+
 def test_a_bundle_that_is_sealed_and_a_skew_that_is_found_are_events(
     served: Served, world: Path, tiny_bundle: Bundle, tiny_engine: Engine, tiny_photos: Path, tmp_path: Path
 ) -> None:
@@ -376,7 +398,7 @@ def _reporting_to(served: Served) -> Iterator[None]:
 def _emit(served: Served, told: NightTold) -> None:
     """An event, as a run would send it."""
     event = Event(
-        event="darkroom.night.alarm",
+        event=NIGHT_EVENT[told.verdict],
         resource=Resource({"prefect.resource.id": f"darkroom.night.{told.bundle}.{told.night}"}),
         payload=told.model_dump(mode="json"),
     )
