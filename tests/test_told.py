@@ -159,7 +159,8 @@ def test_each_thing_that_happens_is_told_once_in_words_that_say_what_to_do(
     assert [one["channels"] for one in answer["told"] if one["channels"]] == [["custom-webhook/darkroom-notify"]] * 5
     assert SECRET not in json.dumps(answer)
     assert {(request.method, request.path) for request in web.requests} == {("POST", SECRET)}
-    silence = _bucket(served)
+    silence = _bucket(served)  # from now on, also where no night ever comes
+    assert timedelta(hours=26) - timedelta(minutes=2) < silence - datetime.now(UTC) <= timedelta(hours=26)
 
     # An alarm; the policy makes the run end as failed, and it is still told as what it is.
     demo_world.draw_night(tmp_path / "inbox", "good", images=20, seed=1)
