@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Final, Literal
@@ -26,10 +27,11 @@ _LONGEST: Final = 300  # characters: the description stands above the artifact, 
 def key_of(kind: Kind, bundle_id: str) -> str:
     """`night-parts`: the same for every version of a bundle, so that the UI keeps its nights together.
 
-    Prefect takes lowercase letters, digits and dashes.
+    Prefect takes lowercase letters, digits and dashes. A name that had others has a digest behind it.
     """
     name = _VERSION.sub("", bundle_id)
-    return re.sub(r"[^a-z0-9]+", "-", f"{kind}-{name}".lower()).strip("-")
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return f"{kind}-{plain}" if plain == name else f"{kind}-{plain}-{hashlib.sha256(name.encode()).hexdigest()[:4]}"
 
 
 def show(kind: Kind, bundle_id: str, markdown: str, told: str) -> str:

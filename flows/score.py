@@ -35,9 +35,9 @@ from flows.night_words import intake_sentence, settled_sentence, tell_evaluated
 from flows.nights_before import nights_before, realised_before
 from flows.parameters import BundlePath, InboxPath, IntakeForm, NightForm, ResultsPath, RunForm, delivered
 from flows.pictures import draw_night
-from flows.telling import tell_night
+from flows.telling import tell_night, tell_untold
 from flows.whence import whence
-from tasks import held, publish
+from tasks import held, publish, untold
 from tasks import intake as inboxes
 from tasks.arrange import Arranged
 from tasks.ledger import open_ledger
@@ -91,6 +91,7 @@ def score(
     delivered(inbox, folder, results)
     proof = prove_bundle(bundle)
     with begin(results, proof, this_night, folder) as attempt:
+        tell_untold(attempt)
         shards = take_in(attempt, inbox, proof, intake, run)
         with counted(attempt):
             look_at_shard.map(shards, unmapped(attempt.id), unmapped(results), unmapped(proof), unmapped(run)).result()
@@ -98,7 +99,8 @@ def score(
         evaluated = evaluate_night(attempt, inbox, settled, proof, intake, run)
         page = draw_page(attempt, inbox, settled, evaluated, proof, results, run)
         summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
-    tell_night(summary, inbox, run)  # first of all: an alarm is told, whatever becomes of pictures
+        tell_night(summary, inbox, run)  # first of all: an alarm is told, whatever becomes of pictures
+        untold.told(attempt.staging.storage, attempt.id)
     report_night(page, summary, results)
     return ended(summary, run)  # type: ignore[no-any-return]
 
@@ -295,6 +297,7 @@ def commit_night(
     if intake.quarantine_copies:
         for rows in publish.settled_quarantine(attempt):
             keep_copies(attempt.staging.storage, Path(from_text(attempt.inbox)), rows)
+    untold.promise(attempt)
     if run.on_alarm == "hold" and summary.verdict is NightVerdict.ALARM:
         held.hold(attempt, settled, summary, evaluated.drift, estimate_rows(evaluated.estimate))
         get_run_logger().warning("Kept back: darkroom release %s, or darkroom discard, with a --reason", attempt.id)

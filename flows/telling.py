@@ -13,6 +13,8 @@ from flows.diagnosed import Diagnosis
 from flows.diagnosis_words import preparation_at_fault
 from flows.searching import Searched
 from tasks.report.metrics import tell_metrics
+from tasks.staging import Run
+from tasks.untold import told, untold
 
 
 def tell_night(summary: NightSummary, inbox: str, run: RunOptions) -> None:
@@ -23,6 +25,14 @@ def tell_night(summary: NightSummary, inbox: str, run: RunOptions) -> None:
             tell_metrics(summary, inbox, run.metrics)
         except (OSError, ValueError, HTTPException) as error:
             get_run_logger().warning("The metrics could not be written: %s", error)
+
+
+def tell_untold(attempt: Run) -> None:
+    """The events of nights whose runs died after the commit, before they told."""
+    for summary in untold(attempt):
+        get_run_logger().info("Night %s is told now: its run died before it told.", summary.night)
+        events.night_ended(summary)
+        told(attempt.staging.storage, summary.run_id)
 
 
 def tell_skew(told: Diagnosis, searched: Searched) -> None:

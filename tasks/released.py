@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 
 from darkroom.decisions import Act, Content, decisions
 from darkroom.names import bundle_name, from_text, to_text
-from darkroom.night import folder_of_nights, is_a_folder_a_night
+from darkroom.night import folder_of_night
 from darkroom.reasons import FileStatus
 from darkroom.results import bundles, commits, read_part
 from darkroom.storage import Storage, storage_at
 from tasks.identity import NotRead, Seen
-from tasks.intake import MANIFEST, Manifest, examined
+from tasks.intake import MANIFEST, Manifest, examined, inbox_text
 from tasks.ledger import Ledger
 from tasks.quarantine import copies, status_of
 from tasks.walk import real_path
@@ -83,7 +83,7 @@ def with_released(
     own = {
         content_id: one.content
         for content_id, one in waiting(ledger.storage, bundle_name(ledger.bundle)).items()
-        if _is_ours(one.content.inbox, manifest.inbox, inbox)
+        if _is_ours(one.content, manifest.inbox, inbox)
     }
     if not own:
         return manifest
@@ -119,11 +119,9 @@ def sources(storage: Storage, content: Content, kept: Mapping[str, str]) -> list
     return found
 
 
-def _is_ours(where: str, this: str, inbox: str) -> bool:
-    if where == this:
-        return True
-    nights = os.path.realpath(folder_of_nights(inbox))
-    return is_a_folder_a_night(inbox) and Path(from_text(where)).is_relative_to(nights)
+def _is_ours(content: Content, this: str, inbox: str) -> bool:
+    """Whether it was delivered to this inbox, or to that of its night where each has a folder of its own."""
+    return content.inbox in (this, inbox_text(folder_of_night(inbox, content.night)))
 
 
 def _row(

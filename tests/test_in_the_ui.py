@@ -83,8 +83,9 @@ def test_a_night_has_three_artifacts_whose_keys_stay_the_same_over_nights_and_ve
     ("bundle", "key"),
     [
         (BUNDLE, "night-parts"),
-        ("Keras_Model.v2-1-0123456789ab", "night-keras-model-v2"),
-        ("a--b..c-7-0123456789ab", "night-a-b-c"),
+        ("Keras_Model.v2-1-0123456789ab", "night-keras-model-v2-6670"),
+        ("keras-model-v2-1-0123456789ab", "night-keras-model-v2"),
+        ("a--b..c-7-0123456789ab", "night-a-b-c-1829"),
         ("parts-2026", "night-parts-2026"),
     ],
 )
@@ -360,9 +361,9 @@ def test_a_run_without_a_stated_night_is_named_by_the_night_that_it_scores() -> 
 
 def lines_of(client: Any, run: UUID) -> list[str]:
     """Level and text of a run's lines, in their order, once they have arrived."""
-    from darkroom.orchestrator.connection import _send_what_waits
+    from darkroom.orchestrator.connection import send_what_waits
 
-    _send_what_waits()
+    send_what_waits()
     logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])), sort=LogSort.TIMESTAMP_ASC)
     return [f"{logging.getLevelName(one.level)} {one.message}" for one in logs]
 

@@ -10,12 +10,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prefect.events.filters import EventFilter, EventNameFilter
 
 from darkroom.results import commits
 from tasks.bundle import Bundle
 from tests.scheduled import IMAGES, Found, Nights, killed_alone, killed_and_stopped, night_of, worker_and_server_die
 from tests.served import Serve
 from tests.sockets import Sockets
+
+_FAILURES = ("prefect.flow-run.Failed", "prefect.flow-run.Crashed")
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
@@ -31,6 +34,8 @@ def test_three_nights_with_everything_killed_in_the_second_and_stopped_in_the_th
         with serve.client() as client:
             (schedule,) = client.read_deployment_by_name("score/score").schedules
             ahead = sorted(run.expected_start_time for run in client.read_flow_runs() if run.state.is_scheduled())
+            told = client.read_events(EventFilter(event=EventNameFilter(name=["darkroom.night.failed", *_FAILURES])))
+        assert [event.event for event in told.events] == [], "a night that goes on is no failure"
         assert schedule.active
         assert ahead == [ahead[0] + timedelta(days=day) for day in range(14)]
         assert ahead[0] - datetime.now(UTC) < timedelta(days=1)

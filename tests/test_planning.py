@@ -16,7 +16,7 @@ import pytest
 
 from darkroom.orchestrator import planning
 from darkroom.orchestrator.deployments import make_pool, register
-from darkroom.orchestrator.lost import MOST_ATTEMPTS, Lost, go_on_later, mend_lost_runs, worker_name
+from darkroom.orchestrator.lost import MOST_ATTEMPTS, Lost, go_on_later, hand_over, mend_lost_runs, worker_name
 from darkroom.project import Project, Schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -197,3 +197,26 @@ def test_of_the_runs_that_a_worker_ended_those_go_on_that_did_not_end_by_themsel
     run = running(client, "score", state=getattr(states, state)())
     assert go_on_later(client, [run.id]) == going_on
     assert client.read_flow_run(run.id).state.is_scheduled() is bool(going_on)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "state", "handed"),
+    [
+        ("score", "Running", True),
+        ("score", "Pending", True),
+        ("score", "Cancelling", False),
+        ("score", "Completed", False),
+        ("backfill", "Running", False),
+    ],
+    ids=["a night", "one that begins", "one that a person cancels", "one that has ended", "nights of a backfill"],
+)
+def test_before_its_worker_ends_a_night_is_planned_again_and_anything_else_is_left_as_it_is(
+    client: Any, deployment: str, state: str, handed: bool
+) -> None:
+    from prefect import states
+
+    run = running(client, deployment, state=getattr(states, state)())
+    assert hand_over(client, run.id) is handed
+    after = client.read_flow_run(run.id)
+    assert after.state.name == ("AwaitingRetry" if handed else state)
+    assert go_on_later(client, [run.id]) == int(handed or deployment == "backfill")

@@ -15,8 +15,12 @@ from darkroom.errors import WrongUse
 from darkroom.names import from_text
 from darkroom.reasons import FileStatus, Reason
 from darkroom.settings import QuarantineFilter
+from darkroom.storage import storage_at
 from tasks.decided import delete_copies, release_files
+from tasks.intake import nothing_delivered
+from tasks.ledger import open_ledger
 from tasks.quarantine import COPIES
+from tasks.released import with_released
 from tasks.set_aside import SetAside, State, chosen, set_aside
 from tests import made_up
 from tests.made_up import NIGHT
@@ -240,6 +244,25 @@ class TestRelease:
         shutil.rmtree(inbox)
         assert release_files(results, set_aside(results), why="x").lost == 2
         assert decisions(results) == []
+
+
+def test_what_one_camera_delivered_is_not_looked_at_with_the_images_of_another(
+    results: Path, inbox: Path, tmp_path: Path
+) -> None:
+    delivered = {camera: tmp_path / "nights" / f"{NIGHT}" / camera for camera in ("left", "right")}
+    for folder in delivered.values():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(inbox, folder)
+    made_up.score(results, delivered["left"])
+    release_files(results, set_aside(results), why="once more")
+    ledger = open_ledger(storage_at(results), made_up.BUNDLE)
+    for camera, looked_at in (("left", 2), ("right", 0)):
+        later = tmp_path / "nights" / f"{NEXT}" / camera
+        later.mkdir(parents=True)
+        manifest = nothing_delivered(later, ledger)
+        template = f"{tmp_path}/nights/{{night:%Y-%m-%d}}/{camera}"
+        found = with_released(manifest, ledger, inbox=template, formats=("jpeg", "png"))
+        assert len(found.files) == looked_at
 
 
 class TestWhatIsThere:

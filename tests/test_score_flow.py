@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import date
+from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,9 @@ NIGHT = date(2026, 3, 2)
 OF_THE_RUN = ["run", "scored_at"]
 
 
-def score_night(bundle: Bundle, inbox: Path, results: Path, *, night: date = NIGHT, **intake: object) -> NightSummary:
+def score_night(
+    bundle: Bundle, inbox: Path, results: Path, *, night: date = NIGHT, run: object = None, **intake: object
+) -> NightSummary:
     from flows.score import score
 
     return score(
@@ -40,7 +43,7 @@ def score_night(bundle: Bundle, inbox: Path, results: Path, *, night: date = NIG
         results=results,
         night=NightOptions(night=night),
         intake=IntakeOptions.model_validate({"settle_seconds": 0, **intake}),
-        run=RunOptions(shard_size=20),
+        run=RunOptions.model_validate(run or {"shard_size": 20}),
     )
 
 
@@ -62,6 +65,37 @@ def command_line(bundle: Bundle, inbox: Path, results: Path) -> list[str]:
 def rows_of(results: Path, bundle: Bundle) -> pd.DataFrame:
     rows = darkroom.read(results, bundle=bundle.id).drop(columns=OF_THE_RUN)
     return rows.sort_values("content_id", ignore_index=True)
+
+
+@pytest.mark.parametrize("policy", ["commit", "hold"])
+def test_a_night_whose_run_died_after_the_commit_and_before_its_word_is_told_by_the_next_run_once(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    import flows.score
+    import flows.telling
+
+    class Killed(BaseException):
+        """As kill -9: nobody handles it."""
+
+    def dies(*_: object) -> None:
+        raise Killed
+
+    told: list[tuple[date, NightVerdict, bool]] = []
+    monkeypatch.setattr(
+        flows.telling.events, "night_ended", lambda night: told.append((night.night, night.verdict, not night.commit))
+    )
+    inbox, nights = tmp_path / "inbox", [NIGHT, NIGHT + timedelta(days=1), NIGHT + timedelta(days=2)]
+    demo_world.draw_night(inbox, "good", images=12, seed=3)
+    night = partial(score_night, bundle, inbox, tmp_path / "results", run={"on_alarm": policy, "thumbnails": False})
+    with monkeypatch.context() as patched:
+        patched.setattr(flows.score, "tell_night", dies)
+        with pytest.raises(Killed):
+            night(night=nights[0], expect_at_least=1000)
+    assert told == []
+    for later in nights[1:]:
+        night(night=later, expect_at_least=0)
+    assert [one[0] for one in told] == nights
+    assert told[0] == (NIGHT, NightVerdict.ALARM, policy == "hold")
 
 
 @pytest.fixture(scope="session")

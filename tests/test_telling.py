@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tomllib
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +34,7 @@ from tests.receivers import Web, mail_receiver, web_receiver
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 ROOT = Path(__file__).parent.parent
-LABELS = {"bundle": "parts", "inbox": "inbox"}
+LABELS = {"bundle": "parts", "inbox": "/srv/inbox"}
 ESTIMATE = AccuracyEstimate(rows=40, value=0.8, low=0.7, high=0.9)
 
 
@@ -55,9 +56,9 @@ def values(text: str) -> dict[tuple[str, str], float]:
 
 
 def test_the_metrics_of_a_night_are_a_file_that_prometheus_reads(tmp_path: Path) -> None:
-    tell_metrics(night_summary(estimate=ESTIMATE), "inbox/{night:%Y-%m-%d}", str(tmp_path / "textfile"))
+    tell_metrics(night_summary(estimate=ESTIMATE), "/srv/inbox/{night:%Y-%m-%d}", str(tmp_path / "textfile"))
     (file,) = (tmp_path / "textfile").iterdir()
-    assert file.name == "darkroom-parts-inbox.prom"
+    assert re.fullmatch(r"darkroom-parts-inbox-[0-9a-f]{6}\.prom", file.name)
     found = values(file.read_text())
     assert {name for name, _ in found} == {metric.name for metric in METRICS}
     assert {found["darkroom_night_verdict", verdict]: verdict for verdict in NightVerdict}[1.0] == "alarm"
@@ -72,13 +73,20 @@ def test_the_metrics_of_a_night_are_a_file_that_prometheus_reads(tmp_path: Path)
     assert found["darkroom_bundle_version", ""] == 1
 
 
+def test_two_cameras_that_both_deliver_to_an_inbox_are_two_files_and_two_series(tmp_path: Path) -> None:
+    for inbox in ("/srv/left/inbox", "/srv/right/inbox", "/srv/left/inbox/{night}"):
+        tell_metrics(night_summary(), inbox, str(tmp_path))
+    texts = [file.read_text() for file in tmp_path.iterdir()]
+    assert sorted('inbox="/srv/left/inbox"' in text for text in texts) == [False, True]
+
+
 def test_a_stated_file_is_replaced_as_a_whole_and_what_is_not_known_is_absent(tmp_path: Path) -> None:
     file = tmp_path / "night.prom"
-    tell_metrics(night_summary(estimate=ESTIMATE), "inbox", str(file))
+    tell_metrics(night_summary(estimate=ESTIMATE), "/srv/inbox", str(file))
     empty = night_summary(
         verdict="empty", counts=Counts(), suspect=0, estimate=AccuracyEstimate(rows=0, refused="nothing was scored")
     )
-    tell_metrics(empty, "inbox", str(file))
+    tell_metrics(empty, "/srv/inbox", str(file))
     found = values(file.read_text())
     assert found["darkroom_night_verdict", "empty"] == 1
     assert not {name for name, _ in found} & {"darkroom_night_accuracy_ratio", "darkroom_night_suspect_ratio"}
@@ -90,7 +98,7 @@ def test_an_address_is_a_pushgateway_and_the_next_night_takes_the_place_of_this_
         summary = night_summary(night=night, bundle_id=bundle)
         tell_metrics(summary, "/srv/inbox/{night:%Y}/{night:%m-%d}", web.url(""))
     assert {(sent.method, sent.path) for sent in web.requests} == {
-        ("PUT", "/metrics/job/darkroom/bundle/parts/inbox/inbox")
+        ("PUT", f"/metrics/job/darkroom/bundle/parts/inbox@base64/{urlsafe_b64encode(b'/srv/inbox').decode()}")
     }
     assert values(web.requests[1].body.decode())["darkroom_bundle_version", ""] == 2
 
@@ -230,3 +238,11 @@ def test_prefect_finds_the_block_for_mail_wherever_darkroom_is_installed() -> No
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["prefect.collections"]
     importlib.import_module(stated["darkroom"])
     assert Block.get_block_class_from_key("darkroom-email").get_block_capabilities() == {"notify"}
+
+
+def test_hours_without_anybody_who_is_told_are_refused_and_change_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "darkroom.cli", "notify", "--silence-hours", "30"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "does not say who is told" in done.stderr

@@ -43,12 +43,17 @@ def notify(
     from prefect.client.orchestration import get_client
 
     from darkroom.orchestrator import automations
-    from darkroom.orchestrator.notices import Told
+    from darkroom.orchestrator.notices import SILENCE_HOURS, ZOMBIE_MINUTES, Told
 
     given = {"webhook": webhook, "slack": slack, "email": email}
     addresses = {kind: _secret(address) for kind, address in given.items() if address is not None}
     if remove and (addresses or block or test):
         raise WrongUse("Nobody can be told who is removed.", expected="--remove alone")
+    if (silence_hours, zombie_minutes) != (SILENCE_HOURS, ZOMBIE_MINUTES) and not (addresses or block):
+        raise WrongUse(
+            "Each call replaces what was said before, and this one does not say who is told.",
+            expected="--webhook, --slack, --email or --block beside --silence-hours and --zombie-minutes",
+        )
     if len([address for address in given.values() if address == _STDIN]) > 1:
         raise WrongUse("Only one address can be read from the input.")
     answer: dict[str, object] = {}

@@ -52,7 +52,7 @@ def api() -> Iterator[str]:
         finally:
             with _lock:
                 _address = None
-            _send_what_waits()
+            send_what_waits()
 
 
 def _connect(stack: contextlib.ExitStack) -> tuple[str, Server | None]:
@@ -124,7 +124,7 @@ def _gone(address: str, server: Server | None, error: Exception) -> Orchestrator
     return None
 
 
-def _send_what_waits() -> None:
+def send_what_waits() -> None:
     """Log lines and events are sent in the background: without this they would meet a server that has gone."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker

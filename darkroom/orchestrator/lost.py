@@ -62,10 +62,23 @@ def mend_lost_runs(client: SyncPrefectClient, *, fresh: bool) -> Lost:
     return Lost(going_on, len(lost) - going_on)
 
 
+def hand_over(client: SyncPrefectClient, run_id: UUID) -> bool:
+    """Plan a night again whose worker is about to end, before anybody is told that it failed.
+
+    Anything else is left as it is: nobody is told of it, and a backfill has processes to stop first.
+    """
+    run = client.read_flow_run(run_id)
+    cancelling = run.state is None or run.state.is_cancelling()
+    if cancelling or not _interrupted(run) or _deployment_of(client, run) not in _NIGHTLY:
+        return False
+    return _mend(client, run)
+
+
 def go_on_later(client: SyncPrefectClient, ended: Iterable[UUID]) -> int:
-    """Plan the runs again that ended because their worker did: the next one takes them up. Returns how many."""
+    """Plan the runs again that ended because their worker did, unless they have seen to it; returns how many go on."""
     runs = [client.read_flow_run(run) for run in ended]
-    return sum(_mend(client, run) for run in runs if _interrupted(run))
+    waiting = sum(run.state is not None and run.state.is_scheduled() for run in runs)
+    return waiting + sum(_mend(client, run) for run in runs if _interrupted(run))
 
 
 def _interrupted(run: FlowRun) -> bool:
@@ -95,6 +108,7 @@ def _mend(client: SyncPrefectClient, run: FlowRun) -> bool:
 
 
 _GOING_ON = frozenset(entry.name for entry in DEPLOYMENTS if entry.goes_on)
+_NIGHTLY = frozenset(entry.name for entry in DEPLOYMENTS if entry.nightly)
 
 
 def _deployment_of(client: SyncPrefectClient, run: FlowRun) -> str | None:

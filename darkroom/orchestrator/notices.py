@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from darkroom.orchestrator.deployments import DEPLOYMENTS
+from darkroom.orchestrator.deployments import DEPLOYMENTS, POOL
 from darkroom.orchestrator.events import NIGHT
 from darkroom.reasons import NightVerdict
 
@@ -150,11 +150,15 @@ def automations(told: Told) -> list[AutomationCore]:
 
 # A night that came to its end, whatever it was: an alarm and an empty one have been told already.
 _SUCCESS: Final = set(NIGHT.values())
-# By name, not by id: a deployment that is deleted and made anew has another.
-_NIGHTLY: Final = {
-    "prefect.resource.role": "deployment",
-    "prefect.resource.name": [entry.name for entry in DEPLOYMENTS if entry.nightly],
-}
+# By name, not by id: a deployment that is deleted and made anew has another. In our work pool, because somebody else's
+# deployment on the same server may well be called `score`.
+_NIGHTLY: Final = [
+    {
+        "prefect.resource.role": "deployment",
+        "prefect.resource.name": [entry.name for entry in DEPLOYMENTS if entry.nightly],
+    },
+    {"prefect.resource.role": "work-pool", "prefect.resource.name": POOL},
+]
 
 
 def _automation(name: str, description: str, trigger: Any, actions: Sequence[Any]) -> AutomationCore:

@@ -9,9 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import runpy
+import signal
 import threading
 import time
+from typing import Final
 from uuid import UUID
+
+# The word of a worker that is about to end. Not SIGTERM: Prefect takes that for a crash, and a person would be told of
+# a night that failed, while it only waits for the next worker.
+HAND_OVER: Final = signal.SIGUSR1
 
 # For a server that is still there; a new one takes longer to start, and is told by whoever starts it.
 _TELLING_SECONDS = 5.0
@@ -20,8 +26,35 @@ _TELLING_SECONDS = 5.0
 def main() -> None:
     """Carry out the run that the environment names."""
     worker, run = os.getppid(), UUID(os.environ["PREFECT__FLOW_RUN_ID"])
+    # Before there are threads, and waited for in one: the main one may be inside a network for seconds.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {HAND_OVER})
+    threading.Thread(target=_hand_over_when_asked, args=(run,), daemon=True).start()
     threading.Thread(target=_end_with, args=(worker, run), daemon=True).start()
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+
+
+def _hand_over_when_asked(run: UUID) -> None:
+    signal.sigwait({HAND_OVER})
+    handed: list[bool] = []
+    telling = threading.Thread(target=lambda: handed.append(_hand_over(run)), daemon=True)
+    telling.start()
+    telling.join(_TELLING_SECONDS)
+    if any(handed):
+        os._exit(0)  # what was finished is on disk; after another code the worker would call it crashed
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _hand_over(run: UUID) -> bool:
+    from prefect.client.orchestration import get_client
+
+    from darkroom.orchestrator.connection import send_what_waits
+    from darkroom.orchestrator.lost import hand_over
+
+    with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+        if hand_over(client, run):
+            send_what_waits()
+            return True
+    return False
 
 
 def _end_with(worker: int, run: UUID) -> None:

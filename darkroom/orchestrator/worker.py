@@ -17,6 +17,7 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 
 from darkroom.orchestrator.lost import worker_name
 from darkroom.orchestrator.quiet import hide_noise
+from darkroom.orchestrator.run_main import HAND_OVER
 
 _GRACE_SECONDS = 20.0
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -42,10 +43,10 @@ class EndingWorker(ProcessWorker):
         self._ending = False
 
     async def end_runs(self) -> list[UUID]:
-        """Take no more runs, ask those at work to end, and wait until the server knows how; returns which they were."""
+        """Take no more runs, ask those at work to hand over or end, and wait for it; returns which they were."""
         self._ending = True
         asked = list(self._processes.values())
-        self._signal(signal.SIGTERM)
+        self._signal(HAND_OVER)
         if not await self._all_ended(_GRACE_SECONDS):
             self._signal(signal.SIGKILL)
             await self._all_ended(_GRACE_SECONDS)

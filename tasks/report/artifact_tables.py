@@ -59,7 +59,7 @@ def quarantine_artifact(page: NightPage) -> str:
     parts = [f"## {in_markdown(quarantine_told(page))}", links(page)]
     if groups:
         rows = [(one.reason, f"{one.count:,}", "yes" if one.comes_back else "no") for one in groups]
-        parts += [_table(("reason", "files", "tried again"), rows, right=(1,)), *map(_examples, groups)]
+        parts += [_table(("reason", "files", "may pass unchanged"), rows, right=(1,)), *map(_examples, groups)]
         parts += [_pictures(groups, page.thumbnails)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,9 +101,9 @@ def _values(summary: NightSummary) -> Iterator[tuple[Metric, str, float]]:
 
 
 def _labels(summary: NightSummary, inbox: str) -> dict[str, str]:
-    """A bundle by its name and an inbox by that of its folder: the series go on with the next version and night."""
+    """A bundle by its name and an inbox by its folder: the series go on with the next version and night."""
     folder = folder_of_nights(inbox) if is_a_folder_a_night(inbox) else Path(inbox)
-    return {"bundle": visible(_bundle(summary)[0]), "inbox": visible(folder.name or "inbox")}
+    return {"bundle": visible(_bundle(summary)[0]), "inbox": visible(str(folder.absolute()), 1000)}
 
 
 def _bundle(summary: NightSummary) -> tuple[str, int]:
@@ -118,4 +119,6 @@ def _midnight(summary: NightSummary) -> float:
 
 
 def _file_name(labels: dict[str, str]) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", f"darkroom-{labels['bundle']}-{labels['inbox']}")
+    """To be read by a person, and another one for each inbox: two cameras may both deliver to an `inbox`."""
+    which = hashlib.sha256(labels["inbox"].encode()).hexdigest()[:6]
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", f"darkroom-{labels['bundle']}-{Path(labels['inbox']).name}-{which}")
