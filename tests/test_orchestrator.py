@@ -311,6 +311,30 @@ def test_a_port_that_something_else_has_is_an_error_that_names_it() -> None:
     assert "--port" in (caught.value.todo or "")
 
 
+def test_a_run_whose_lines_nobody_reads_any_more_is_not_ended_by_the_next_line(tmp_path: Path) -> None:
+    code = (
+        "import sys, rich.console, darkroom.orchestrator.run_main as run; run.survive_a_broken_pipe(); "
+        "input(); [rich.console.Console(file=f).print('a line') for f in (sys.stderr, sys.stdout) * 2]; "
+        "open('alive', 'w').close()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        for unread in (process.stdout, process.stderr):
+            assert unread is not None
+            unread.close()
+        assert process.stdin is not None
+        process.stdin.write(b"go on\n")
+        process.stdin.close()
+        process.wait(60)
+    assert (tmp_path / "alive").exists()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_serve_says_where_it_is_and_stops_without_a_trace(

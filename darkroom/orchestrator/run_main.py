@@ -26,11 +26,29 @@ _TELLING_SECONDS = 5.0
 def main() -> None:
     """Carry out the run that the environment names."""
     worker, run = os.getppid(), UUID(os.environ["PREFECT__FLOW_RUN_ID"])
+    survive_a_broken_pipe()
     # Before there are threads, and waited for in one: the main one may be inside a network for seconds.
     signal.pthread_sigmask(signal.SIG_BLOCK, {HAND_OVER})
     threading.Thread(target=_hand_over_when_asked, args=(run,), daemon=True).start()
     threading.Thread(target=_end_with, args=(worker, run), daemon=True).start()
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+
+
+def survive_a_broken_pipe() -> None:
+    """Let lines go nowhere when the worker, which reads them, has died.
+
+    rich, with which Prefect writes its lines, ends the process instead (`SystemExit`): Prefect would tell the server of
+    a crash, over the word that the night goes on.
+    """
+    from rich.console import Console
+
+    def read_by_nobody(console: Console) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        os.close(nowhere)
+
+    setattr(Console, "on_broken_pipe", read_by_nobody)  # noqa: B010 - an assignment, to a type checker, is a mistake
 
 
 def _hand_over_when_asked(run: UUID) -> None:
