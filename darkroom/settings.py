@@ -73,6 +73,10 @@ class IntakeOptions(Form):
     )
 
 
+# Keras is the reference; another engine is used where it is proved to answer as Keras does. auto: the fastest of these.
+EngineName = Literal["auto", "keras", "openvino"]
+
+
 class RunOptions(Form):
     """How the work is cut, and what is shown."""
 
@@ -85,6 +89,12 @@ class RunOptions(Form):
         le=256,
         title="Decoding processes",
         description="So many open image files at the same time. Empty: one a core.",
+    )
+    engine: EngineName = Field(
+        default="auto",
+        title="Engine",
+        description="What computes the network. auto: OpenVINO where it is installed, and proved to answer as Keras "
+        "does (darkroom verify --engine openvino); else Keras.",
     )
     on_alarm: Literal["commit", "hold", "fail"] = Field(
         default="commit",

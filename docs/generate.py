@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args, get_origin
 
 from docs.markdown import cell, code, default_of, first, model_fields, table, what_it_is
 
@@ -250,6 +250,7 @@ def _options(command: Any) -> str:
 
 def _typed(option: Any) -> str:
     kind = option.type_descriptor.annotation
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
     kind = next((one for one in get_args(kind) if one is not type(None)), kind)
     words = {
         Path: "path",
@@ -261,9 +262,8 @@ def _typed(option: Any) -> str:
         date: "date",
     }
     if inspect.isclass(kind) and issubclass(kind, StrEnum):
-        said = "one of " + ", ".join(map(code, kind))
-    else:
-        said = words[kind]
+        choices = tuple(kind)
+    said = "one of " + ", ".join(map(code, choices)) if choices else words[kind]
     return f"{said}, once or more often" if option.multiple or option.nargs == -1 else said
 
 

@@ -19,11 +19,13 @@ from pydantic import BaseModel, ConfigDict
 from darkroom.progress import tell
 from darkroom.reasons import Verdict
 from darkroom.schemas import PREDICTIONS
+from darkroom.settings import EngineName
 from expectations.knowledge import Knowledge
 from expectations.outliers import judge_rows
 from expectations.validation import RowOutcome, TeamSuite
+from flows.engines import engine_for
 from tasks.bundle import Bundle, find_bundle, open_bundle, replay_goldens
-from tasks.inference import Engine, load_engine
+from tasks.inference import Engine
 from tasks.workers import Arrived, DecodePool, Job, Refused, Wanted
 
 # A few dozen: enough to keep the engine busy, few enough that a shard's tensors are never in memory together.
@@ -43,6 +45,11 @@ class Proof(BaseModel):
     max_probability_difference: float
     engine: str
     seconds: float
+
+    @property
+    def engine_name(self) -> EngineName:
+        """As it is asked for."""
+        return "openvino" if self.engine == "openvino" else "keras"
 
     def as_text(self) -> str:
         """For a person."""
@@ -94,15 +101,13 @@ class Closely:
 _proved: dict[str, Instruments] = {}
 
 
-def prove_model(path: Path) -> ProvedModel:
+def prove_model(path: Path, engine_name: EngineName = "keras") -> ProvedModel:
     """Open a bundle and replay its goldens: what comes back predicts as it did when it was sealed.
 
-    Raises: BundleUnreadable, BundleTampered, GoldenMismatch.
+    Raises: BundleUnreadable, BundleTampered, GoldenMismatch; WrongUse for an engine that may not be used.
     """
     bundle = open_bundle(find_bundle(path))
-    engine = load_engine(
-        bundle.model_path, bundle.manifest.embedding_layer, input_shape=bundle.preprocessing.input_shape
-    )
+    engine = engine_for(bundle, engine_name)
     replay = replay_goldens(bundle, engine)
     proof = Proof(
         bundle_id=bundle.id,
@@ -115,12 +120,12 @@ def prove_model(path: Path) -> ProvedModel:
     return ProvedModel(bundle, engine, proof)
 
 
-def prove(path: Path) -> Instruments:
+def prove(path: Path, engine_name: EngineName = "keras") -> Instruments:
     """Open a bundle and replay its goldens, whatever was proved before: what comes back may score.
 
-    Raises: BundleUnreadable, BundleTampered, GoldenMismatch.
+    Raises: BundleUnreadable, BundleTampered, GoldenMismatch; WrongUse for an engine that may not be used.
     """
-    model = prove_model(path)
+    model = prove_model(path, engine_name)
     knowledge = Knowledge.from_files(model.bundle.read_bytes, model.bundle.has)
     instruments = Instruments(model.bundle, model.engine, knowledge, model.proof)
     _proved.clear()
@@ -128,14 +133,20 @@ def prove(path: Path) -> Instruments:
     return instruments
 
 
-def proved(path: Path) -> Instruments:
-    """The instruments of a bundle: those that this process has proved, or proved now.
+def proved(path: Path, engine_name: EngineName = "keras") -> Instruments:
+    """The instruments of a bundle on an engine: those that this process has proved, or proved now.
 
     The digests are checked each time, so that a bundle that changed in the meantime is not taken for the proved one.
     """
     bundle = open_bundle(find_bundle(path))
     known = _proved.get(str(bundle.path))
-    return known if known is not None and known.bundle.id == bundle.id else prove(path)
+    same = known is not None and known.bundle.id == bundle.id and engine_name == known.proof.engine_name
+    return known if same and known is not None else prove(path, engine_name)
+
+
+def instruments_of(proof: Proof) -> Instruments:
+    """Those that a proof is of, in whichever process."""
+    return proved(Path(proof.path), proof.engine_name)
 
 
 def look(

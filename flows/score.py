@@ -22,14 +22,14 @@ from darkroom.pages import place_of
 from darkroom.progress import now as now_doing
 from darkroom.reasons import NightVerdict
 from darkroom.results import commits, history, learned_minimum, now
-from darkroom.settings import IntakeOptions, NightOptions, RunOptions
+from darkroom.settings import EngineName, IntakeOptions, NightOptions, RunOptions
 from darkroom.storage import storage_at
 from darkroom.summary import NightSummary
 from expectations.budget import Budget
 from flows.counting import count, counted
 from flows.evaluation import Evaluated, NightFacts, RowEvidence, estimate_rows, evaluate, team_suites
 from flows.in_the_ui import show_night
-from flows.looking import Proof, look, prove, proved
+from flows.looking import Proof, instruments_of, look, prove
 from flows.naming import named
 from flows.night_words import intake_sentence, settled_sentence, tell_evaluated
 from flows.nights_before import nights_before, realised_before
@@ -89,7 +89,7 @@ def score(
     this_night = night_of(night, flow_run.scheduled_start_time)
     folder = folder_of_night(inbox, this_night)
     delivered(inbox, folder, results)
-    proof = prove_bundle(bundle)
+    proof = prove_bundle(bundle, run.engine)
     with begin(results, proof, this_night, folder) as attempt:
         tell_untold(attempt)
         shards = take_in(attempt, inbox, proof, intake, run)
@@ -116,10 +116,10 @@ def begin(results: Path, proof: Proof, night: date, folder: Path) -> Run:
 
 
 @task(name="prove the bundle", task_run_name="prove the bundle", cache_policy=NO_CACHE)
-def prove_bundle(bundle: Path) -> Proof:
+def prove_bundle(bundle: Path, engine: EngineName = "keras") -> Proof:
     """Digests, then golden images from bytes to probabilities; nothing is scored by a bundle that fails."""
     now_doing("proving the bundle")
-    proof = prove(bundle).proof
+    proof = prove(bundle, engine).proof
     get_run_logger().info("Proved: %s", proof.as_text())
     return proof
 
@@ -133,7 +133,7 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
     if staging.frozen() is None:
         ledger = open_ledger(staging.storage, attempt.bundle)
         folder = Path(from_text(attempt.inbox))
-        formats = proved(Path(proof.path)).bundle.preprocessing.decode.formats
+        formats = instruments_of(proof).bundle.preprocessing.decode.formats
         try:
             manifest = inboxes.take_in(
                 folder,
@@ -165,7 +165,7 @@ def look_at_shard(shard: int, run_id: str, results: Path, proof: Proof, run: Run
     """Decode, measure, predict and doubt the images of one shard; its rows, refusals and evidence go to staging."""
     staging = Staging(storage_at(results), run_id)
     record = staging.record()
-    instruments = proved(Path(proof.path))
+    instruments = instruments_of(proof)
     rows = staging.shard(shard).to_pylist() if record is not None else []
     folder = Path(from_text(record.inbox)) if record is not None else Path()
     jobs = [Job(row["path"], folder / from_text(row["path"]), content_id=row["content_id"]) for row in rows]
@@ -197,7 +197,7 @@ def evaluate_night(
     now_doing("validating, and comparing with training")
     storage = attempt.staging.storage
     teams = team_suites(run.suites)
-    knowledge = proved(Path(proof.path)).knowledge
+    knowledge = instruments_of(proof).knowledge
     if settled.lost:
         # Another run has scored some of these since: what the shards left behind is of too many rows.
         parts = (
@@ -215,7 +215,7 @@ def evaluate_night(
     facts = NightFacts(
         counts=settled.counts,
         suspect=settled.suspect,
-        size=proved(Path(proof.path)).bundle.preprocessing.input_shape[:2],
+        size=instruments_of(proof).bundle.preprocessing.input_shape[:2],
         quarantined=settled.quarantine_reasons,
         realised=realised_before(storage, attempt.bundle, attempt.night),
         counted_before=int(nights.loc[this, "scored"].sum()),
@@ -278,7 +278,7 @@ def draw_page(
         attempt,
         summary,
         evaluated,
-        proved(Path(proof.path)),
+        instruments_of(proof),
         thumbnails=run.thumbnails,
         inbox=None if is_a_folder_a_night(inbox) else attempt.inbox,
     )

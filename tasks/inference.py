@@ -55,7 +55,7 @@ class Engine(Protocol):
 
 def load_engine(
     model_path: Path, embedding_layer: str, threads: int | None = None, *, input_shape: Shape | None = None
-) -> Engine:
+) -> KerasEngine:
     """Load a saved `.keras` model, or a frozen graph `.pb`, for inference: nothing in it may run code.
 
     `embedding_layer` names a layer (of a graph: an operation) whose output, one row an image, is the embedding.
@@ -89,8 +89,12 @@ class KerasEngine:
 
     name: str
     input_shape: Shape
-    _forward: Callable[[Any], Any]
+    _forward: Any  # a tf.function
     model: Any = field(default=None, repr=False, compare=False)
+
+    def graph(self) -> Any:
+        """What is computed, as TensorFlow's concrete function: (n, height, width, 3) → probabilities, embedding."""
+        return self._forward.get_concrete_function()
 
     def run(self, tensors: NDArray[np.float32]) -> Outputs:
         """Outputs of tensors (n, height, width, 3), float32, n ≥ 1."""

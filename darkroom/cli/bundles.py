@@ -22,7 +22,7 @@ from darkroom.cli.shared import (
 )
 from darkroom.errors import WrongUse
 from darkroom.forms import in_words
-from darkroom.settings import ExaminationOptions, TrainingRecipe
+from darkroom.settings import EngineName, ExaminationOptions, TrainingRecipe
 
 
 @app.command()
@@ -153,15 +153,32 @@ def adopt(
 
 @app.command()
 @says
-def verify(bundle: BundlePath, as_json: AsJson = False) -> int:
+def verify(
+    bundle: BundlePath,
+    engine: Annotated[
+        EngineName, typer.Option(help="openvino is compared with keras first, and may be used from then on.")
+    ] = "auto",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder that the bundle was trained on: engines are compared on its held-out photos, too."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
     """Prove a bundle: every digest, then every golden image, from bytes to pixels to tensor to probabilities."""
+    from flows.engines import prove_parity
     from flows.looking import prove
+    from tasks.bundle import find_bundle, open_bundle
 
-    proof = prove(bundle).proof
+    parity = None
+    if engine == "openvino":
+        with progress(as_json):
+            parity = prove_parity(open_bundle(find_bundle(bundle)), data)
+    proof = prove(bundle, engine).proof
     if as_json:
-        print_json(proof.model_dump(mode="json"))
+        compared = None if parity is None else parity.model_dump(mode="json")
+        print_json({**proof.model_dump(mode="json"), "parity": compared})
     else:
-        say(proof.as_text())
+        say("\n".join([*([parity.as_text()] if parity else []), proof.as_text()]))
     return 0
 
 

@@ -23,7 +23,7 @@ from darkroom.cli.shared import (
 )
 from darkroom.errors import StorageError
 from darkroom.forms import in_words
-from darkroom.settings import IntakeOptions, NightOptions, RunOptions
+from darkroom.settings import EngineName, IntakeOptions, NightOptions, RunOptions
 
 
 class OnAlarm(StrEnum):
@@ -47,6 +47,7 @@ def score(
     expect_at_least: Annotated[int | None, typer.Option(help=in_words(IntakeOptions, "expect_at_least"))] = None,
     shard_size: Annotated[int, typer.Option(help=in_words(RunOptions, "shard_size"))] = 2000,
     processes: Annotated[int | None, typer.Option(help=in_words(RunOptions, "processes"))] = None,
+    engine: Annotated[EngineName, typer.Option(help=in_words(RunOptions, "engine"))] = "auto",
     suites: Annotated[Path | None, typer.Option(help=in_words(RunOptions, "suites"))] = None,
     on_alarm: Annotated[
         OnAlarm, typer.Option(help="hold: keep the rows back until darkroom release.")
@@ -75,6 +76,7 @@ def score(
             "run": RunOptions(
                 shard_size=shard_size,
                 processes=processes,
+                engine=engine,
                 suites=suites,
                 on_alarm=on_alarm.value,
                 false_alarm_nights=false_alarm_nights,

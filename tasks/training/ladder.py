@@ -26,7 +26,7 @@ Measure = Callable[[NDArray[np.uint8]], Any]
 
 def climb(
     forward: Forward,
-    resized: Rows,
+    resized: Rows | NDArray[Any],
     rows: Sequence[int],
     preprocessing: Preprocessing,
     seed: int,

@@ -1,0 +1,280 @@
+"""How fast a night is: beside its limit, and beside what people would use instead, in one run on one machine.
+
+Images a second are slopes, a larger night less a smaller one: start-up and the fixed cost of a page and a commit count
+in neither. Every way prepares the same files for the same model; the others validate, measure and record nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Final, Literal
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.harness import Measured, Row
+from darkroom import demo_world
+from darkroom.settings import ExaminationOptions, HeadOptions, IntakeOptions, NightOptions, RunOptions, TrainingRecipe
+from tasks.bundle import Bundle, open_bundle
+
+SMALL, LARGE = 256, 1280
+ONE_BY_ONE: Final = 48
+TRIALS: Final = 3
+SIZE: Final = (640, 480)
+FIRST: Final = date(2026, 3, 1)
+Preparation = Literal["load_img", "image_dataset_from_directory"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Images a second of each way, measured one after another."""
+
+    darkroom: float
+    decode: float
+    forward: float
+    one_by_one: float
+    dataset: float
+
+    @property
+    def limit(self) -> float:
+        """Decoding and the network, each alone as fast as both cores go, sharing the two cores."""
+        return 1 / (1 / self.decode + 1 / self.forward)
+
+
+@cache
+def work() -> Path:
+    """A new folder for this run."""
+    return Path(mkdtemp(prefix="darkroom-benchmarks-"))
+
+
+def draw_photo(seed: int) -> Image.Image:
+    """640 × 480 with detail at every scale, as photos have, and grain: a JPEG of it is as large as one of a camera."""
+    rng = np.random.default_rng(seed)
+    width, height = SIZE
+    scene = np.zeros((height, width, 3), np.float32)
+    for step, strength in ((160, 60.0), (40, 30.0), (10, 12.0)):
+        coarse = rng.normal(0, strength, (height // step, width // step, 3)).astype(np.float32)
+        for channel in range(3):
+            layer = Image.fromarray(coarse[:, :, channel]).resize(SIZE, Image.Resampling.BICUBIC)
+            scene[:, :, channel] += np.asarray(layer)
+    scene += rng.normal(0, 4, (height, width, 1)).astype(np.float32)
+    return Image.fromarray(np.clip(scene + 128, 0, 255).astype(np.uint8))
+
+
+@cache
+def photos() -> list[Path]:
+    """Distinct in content; one folder for each of the two nights, below it one for a class that nobody needs."""
+
+    def draw(number: int) -> Path:
+        folder = work() / ("small" if number < SMALL else "large") / "unsorted"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{number:05d}.jpg"
+        draw_photo(number).save(file, quality=90)
+        return file
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(draw, range(SMALL + LARGE)))
+
+
+@cache
+def bundle(alpha: float, preparation: Preparation) -> Bundle:
+    """A MobileNetV2 of 224 × 224 with random weights, which are as fast as any."""
+    from darkroom.orchestrator import api
+    from tasks.presets import preset
+
+    training = work() / "training"
+    if not training.exists():
+        demo_world.draw_training(training, images=160, seed=3)
+    pinned = work() / f"{preparation}.json"
+    preset(preparation, size=(224, 224), interpolation="bilinear", values="mobilenet_v2").save(pinned)
+    recipe = TrainingRecipe(
+        backbone="MobileNetV2",
+        backbone_arguments={"alpha": alpha},
+        weights="none",
+        image_size=224,
+        preprocessing=pinned,
+        group_by="sub-folder",
+        validation_share=0.35,
+        head=HeadOptions(dense_units=32, epochs=3),
+    )
+    with api():
+        from flows.engines import prove_parity
+        from flows.train import train
+
+        name = f"speed-{preparation}-{alpha:g}".replace(".", "-").replace("_", "-")
+        examination = ExaminationOptions(sensitivity_images=12)
+        sealed = train(folder=training, models=work() / "models", name=name, recipe=recipe, examination=examination)
+    made = open_bundle(Path(sealed.path))
+    prove_parity(made, training)
+    return made
+
+
+def seconds_of(what: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    what()
+    return time.perf_counter() - started
+
+
+def nightly(model: Bundle, folder: Path, results: Path, number: int) -> None:
+    """The whole flow, as the schedule runs it."""
+    from flows.score import score
+
+    score(
+        bundle=model.path,
+        inbox=str(folder),
+        results=results,
+        night=NightOptions(night=FIRST + timedelta(days=number)),
+        intake=IntakeOptions(settle_seconds=0),
+        run=RunOptions(),
+    )
+
+
+def decoded(files: Sequence[Path]) -> None:
+    """Pillow alone, a thread a core: from the file to the array that the network takes."""
+
+    def one(file: Path) -> np.ndarray[Any, Any]:
+        with Image.open(file) as image:
+            small = image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
+        return np.asarray(small, np.float32) / 127.5 - 1
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for _ in pool.map(one, files):
+            pass
+
+
+def one_by_one(model: Any, files: Sequence[Path]) -> None:
+    """What the question's author does."""
+    import keras
+
+    for file in files:
+        image = keras.utils.img_to_array(keras.utils.load_img(file, target_size=(224, 224)))
+        model.predict(image[None] / 127.5 - 1, verbose=0)
+
+
+def by_dataset(model: Any, folder: Path) -> None:
+    """As the Keras guides write it, with the two lines that make it fast."""
+    import keras
+    import tensorflow as tf
+
+    dataset = keras.utils.image_dataset_from_directory(
+        folder, labels=None, image_size=(224, 224), batch_size=32, shuffle=False, verbose=False
+    )
+    ready = dataset.map(lambda images: images / 127.5 - 1, num_parallel_calls=tf.data.AUTOTUNE)
+    model.predict(ready.prefetch(tf.data.AUTOTUNE), verbose=0)
+
+
+def measured(alpha: float, preparation: Preparation) -> list[Trial]:
+    """All ways, in turns."""
+    import keras
+
+    from darkroom.orchestrator import api
+    from flows.looking import prove_model
+
+    files, sealed = photos(), bundle(alpha, preparation)
+    engine = prove_model(sealed.path, "auto").engine
+    model = keras.saving.load_model(sealed.model_path, compile=False)
+    tensors = np.random.default_rng(0).normal(0, 0.5, (LARGE, 224, 224, 3)).astype(np.float32)
+    engine.run(tensors[:64])
+    one_by_one(model, files[:2])
+    trials = []
+    with api():
+        nightly(sealed, work() / "small", work() / f"warm-{sealed.id}", 0)
+        for number in range(TRIALS):
+            results = work() / f"results-{sealed.id}-{number}"
+            small = seconds_of(lambda results=results: nightly(sealed, work() / "small", results, 1))  # type: ignore[misc]
+            large = seconds_of(lambda results=results: nightly(sealed, work() / "large", results, 2))  # type: ignore[misc]
+            trials.append(
+                Trial(
+                    darkroom=(LARGE - SMALL) / (large - small),
+                    decode=LARGE / seconds_of(lambda: decoded(files[SMALL:])),
+                    forward=LARGE / seconds_of(lambda: engine.run(tensors)),
+                    one_by_one=ONE_BY_ONE / seconds_of(lambda: one_by_one(model, files[:ONE_BY_ONE])),
+                    dataset=LARGE / seconds_of(lambda: by_dataset(model, work() / "large")),
+                )
+            )
+    return trials
+
+
+def ratio(trials: Sequence[Trial], to: str) -> Measured:
+    """The median of the trials' own ratios, with their spread."""
+    found = [trial.darkroom / getattr(trial, to) for trial in trials]
+    speeds = ", ".join(
+        f"{name} {statistics.median(getattr(trial, name) for trial in trials):.0f}"
+        for name in ("darkroom", "limit", "decode", "forward", "one_by_one", "dataset")
+    )
+    spread = f"{min(found):.2f} – {max(found):.2f}; images a second: {speeds}"
+    return Measured(statistics.median(found), spread, [vars(trial) for trial in trials], seeds=range(SMALL + LARGE))
+
+
+def small_network() -> Mapping[str, Measured]:
+    """MobileNetV2-0.35: as fast as decoding and the network allow, and beside one by one."""
+    trials = measured(0.35, "load_img")
+    return {"to_the_limit_035": ratio(trials, "limit"), "to_one_by_one": ratio(trials, "one_by_one")}
+
+
+def same_preparation() -> Mapping[str, Measured]:
+    """The same with TensorFlow's decoder and filter, as image_dataset_from_directory has them."""
+    return {"to_dataset": ratio(measured(0.35, "image_dataset_from_directory"), "dataset")}
+
+
+def large_network() -> Mapping[str, Measured]:
+    """MobileNetV2-1.0."""
+    return {"to_the_limit_100": ratio(measured(1.0, "load_img"), "limit")}
+
+
+def start_up() -> Mapping[str, Measured]:
+    """From the start of the process until the first image was looked at: against a server that runs, and embedded."""
+    from darkroom.orchestrator import api
+
+    sealed, inbox = bundle(0.35, "load_img"), work() / "one"
+    inbox.mkdir()
+    draw_photo(-1 % 2**32).save(inbox / "one.jpg", quality=90)
+    seconds: dict[str, list[float]] = {"start_up_with_server": [], "start_up_embedded": []}
+    for number in range(TRIALS):
+        with ExitStack() as stack:
+            for name, found in seconds.items():
+                address = {"PREFECT_API_URL": stack.enter_context(api())} if name.endswith("server") else {}
+                found.append(_until_first_image(sealed, inbox, work() / f"{name}-{number}", address))
+                stack.close()
+    size = sealed.model_path.stat().st_size / 1e6
+    note = f"model of {size:.0f} MB; {TRIALS} trials"
+    return {name: Measured(statistics.median(found), note, found) for name, found in seconds.items()}
+
+
+def _until_first_image(sealed: Bundle, inbox: Path, results: Path, address: Mapping[str, str]) -> float:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    command = [sys.executable, "-m", "darkroom.cli", "score", str(sealed.path), str(inbox), "--results", str(results)]
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [*command, "--settle-seconds", "0", "--json"],
+        env={**plain, **address, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not any(results.glob("staging/*/shards/*.json")):
+        if process.poll() is not None:
+            raise RuntimeError(f"the night ended with {process.returncode} before its first image was seen")
+        time.sleep(0.01)
+    seconds = time.perf_counter() - started
+    process.wait()
+    return seconds
+
+
+ROWS: Mapping[str, Row] = {
+    "small_network": small_network,
+    "same_preparation": same_preparation,
+    "large_network": large_network,
+    "start_up": start_up,
+}

@@ -1,0 +1,93 @@
+"""Which engine computes a bundle's answers: Keras, or another one whose parity is proved on this machine type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.errors import Failed, WrongUse
+from darkroom.progress import tell
+from darkroom.settings import EngineName
+from tasks import openvino_engine as openvino
+from tasks.bundle import Bundle
+from tasks.goldens.replay import OTHER_ENGINE_TOLERANCE
+from tasks.inference import BATCH, Engine, KerasEngine, load_engine
+from tasks.parity import Parity, compare, keep, kept
+from tasks.workers import DecodePool, Job, Refused, Wanted
+
+
+def reference_of(bundle: Bundle) -> KerasEngine:
+    """The engine that every bundle is sealed with."""
+    shape = bundle.preprocessing.input_shape
+    return load_engine(bundle.model_path, bundle.manifest.embedding_layer, input_shape=shape)
+
+
+def engine_for(bundle: Bundle, wanted: EngineName) -> Engine:
+    """`keras`; `openvino`, where it is proved; `auto`: the faster one of those that may be used.
+
+    Raises: WrongUse where `openvino` is wanted and not installed, or not proved on this machine type.
+    """
+    reference = reference_of(bundle)
+    on_gpu = reference.name.endswith("-gpu")
+    if wanted == "keras" or (wanted == "auto" and (on_gpu or not openvino.is_installed())):
+        return reference
+    parity = kept(bundle, openvino.NAME, openvino.openvino_version())
+    if parity is not None and parity.held:
+        return openvino.on_openvino(reference)
+    if wanted == "auto":
+        return reference
+    raise WrongUse(
+        "OpenVINO is not proved to answer as Keras does, for this bundle and this type of machine.",
+        file=bundle.path,
+        found="no proof with the libraries of today" if parity is None else f"a difference of {parity.max_difference}",
+        todo=f"darkroom verify {bundle.path} --engine openvino --data PHOTOS, or use the engine keras",
+    )
+
+
+def prove_parity(bundle: Bundle, data: Path | None) -> Parity:
+    """Compare OpenVINO with Keras, and keep what was found: from now on it may be used, if it held.
+
+    data: the folder that the bundle was trained on; its held-out photos are compared, too, those that are unchanged.
+
+    Raises: WrongUse where there is no OpenVINO, or none of the photos; UnsupportedModel where it cannot compute the
+    model; Failed where it answers otherwise.
+    """
+    reference = reference_of(bundle)
+    other = openvino.on_openvino(reference)
+    parity = compare(bundle, reference, other, _held_out(bundle, data), openvino.openvino_version(), tell)
+    if data is not None and not parity.validation.images:
+        raise WrongUse(
+            "None of the photos that were held out is in this folder, as it was.",
+            file=data,
+            expected="the folder that the bundle was trained on",
+        )
+    keep(bundle, parity)
+    if not parity.held:
+        raise Failed(
+            "OpenVINO answers otherwise than Keras: it is not used for this bundle.",
+            expected=f"probabilities within {OTHER_ENGINE_TOLERANCE:g}",
+            found=f"a difference of {parity.max_difference:.2g}",
+            todo="nothing: nights are scored with the engine keras",
+        )
+    return parity
+
+
+def _held_out(bundle: Bundle, data: Path | None) -> Iterator[NDArray[np.float32]]:
+    """Tensors of the validation images, a batch at a time; a file that is gone, or another one now, is left out."""
+    if data is None:
+        return
+    profile = bundle.profile()
+    rows = profile[profile["split"] == "validation"]
+    jobs = [Job(number, data / path, content_id=content) for number, (path, content) in enumerate(_places(rows))]
+    with DecodePool(bundle.preprocessing, Wanted(tensor=True, properties=False)) as pool:
+        arrived = (one for one in pool.run(jobs) if not isinstance(one, Refused))
+        while batch := list(islice(arrived, BATCH)):
+            yield np.stack([one.tensor for one in batch if one.tensor is not None])
+
+
+def _places(rows: object) -> Sequence[tuple[str, str]]:
+    return list(zip(rows["path"], rows["content_id"], strict=True))  # type: ignore[index]

@@ -1,0 +1,150 @@
+"""Whether a second engine answers as Keras does: compared once a bundle and machine type, and kept beside the bundles.
+
+models/.proofs/<bundle>/<machine type>.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from darkroom.progress import Progress
+from darkroom.results import now
+from darkroom.storage import Storage, storage_at
+from tasks.bundle import Bundle
+from tasks.goldens.replay import OTHER_ENGINE_TOLERANCE
+from tasks.inference import Engine
+from tasks.machine import libraries, machine_type
+from tasks.preprocessing import prepare
+from tasks.training.ladder import climb
+
+_FOLDER: Final = ".proofs"
+_COMPUTE: Final = ("tensorflow", "keras", "numpy")
+
+# Tensors (n, h, w, 3) → probabilities (n, 2, k): of the reference, of the other.
+_Both = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Compared(_Frozen):
+    """Two engines over the same images. max_difference: of any probability; top1_changed: images with another class."""
+
+    images: int = 0
+    max_difference: float = 0.0
+    top1_changed: int = 0
+
+    def with_pairs(self, pairs: NDArray[np.float32]) -> Compared:
+        """And these: probabilities (n, 2, k)."""
+        if not len(pairs):
+            return self
+        changed = pairs[:, 0].argmax(axis=1) != pairs[:, 1].argmax(axis=1)
+        return Compared(
+            images=self.images + len(pairs),
+            max_difference=max(self.max_difference, float(np.abs(pairs[:, 0] - pairs[:, 1]).max())),
+            top1_changed=self.top1_changed + int(changed.sum()),
+        )
+
+
+class Parity(_Frozen):
+    """What was compared, with which libraries, and how far apart the two were."""
+
+    bundle: str
+    machine: str
+    engine: str
+    libraries: dict[str, str]
+    goldens: Compared
+    worse: Compared  # the goldens through the corruption ladder: pixels that no photo of training has
+    validation: Compared  # held-out photos, where they were at hand
+    at: datetime
+
+    @property
+    def max_difference(self) -> float:
+        """Of any probability of any image."""
+        return max(one.max_difference for one in (self.goldens, self.worse, self.validation))
+
+    @property
+    def held(self) -> bool:
+        """Within the tolerance of another engine: top-1 can change only where the margin is under twice as much."""
+        return self.max_difference <= OTHER_ENGINE_TOLERANCE
+
+    def as_text(self) -> str:
+        """For a person."""
+        seen = f"{self.goldens.images:,} golden images, {self.worse.images:,} of them made worse, "
+        seen += f"{self.validation.images:,} validation images" if self.validation.images else "no validation images"
+        changed = sum(one.top1_changed for one in (self.goldens, self.worse, self.validation))
+        return (
+            f"{self.engine} answers as keras on {self.machine}: {seen}; probabilities differ by at most "
+            f"{self.max_difference:.1e}, {changed:,} top-1 changed."
+        )
+
+
+def compare(
+    bundle: Bundle,
+    reference: Engine,
+    other: Engine,
+    held_out: Iterable[NDArray[np.float32]],
+    version: str,
+    progress: Progress,
+) -> Parity:
+    """Both engines over the goldens, over goldens made worse in every kind and strength, and over held-out tensors.
+
+    held_out: batches of tensors (n, h, w, 3) as `prepare` makes them. version: of the other engine's library.
+    """
+
+    def both(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.stack([reference.run(tensors).probabilities, other.run(tensors).probabilities], axis=1)
+
+    prepared = [prepare(golden.image, bundle.preprocessing) for golden in bundle.goldens()]
+    resized = np.stack([one.resized for one in prepared])
+    climbed = climb(both, resized, range(len(resized)), bundle.preprocessing, 0, progress)
+    validation = Compared()
+    for tensors in held_out:
+        validation = validation.with_pairs(both(tensors))
+    return Parity(
+        bundle=bundle.id,
+        machine=machine_type(),
+        engine=other.name,
+        libraries=_libraries(other.name, version),
+        goldens=Compared().with_pairs(both(np.stack([one.tensor for one in prepared]))),
+        worse=Compared().with_pairs(climbed.reshape(-1, *climbed.shape[-2:])),
+        validation=validation,
+        at=now(),
+    )
+
+
+def keep(bundle: Bundle, parity: Parity) -> None:
+    """Write it beside the bundles, in place of an earlier one of this machine type."""
+    _proofs(bundle).write(_key(bundle), parity.model_dump_json(indent=1).encode())
+
+
+def kept(bundle: Bundle, engine: str, version: str) -> Parity | None:
+    """What was found on this machine type with these very libraries; None: nothing."""
+    data = _proofs(bundle).peek(_key(bundle))
+    try:
+        parity = None if data is None else Parity.model_validate_json(data)
+    except ValidationError:
+        return None
+    same = parity is not None and (parity.bundle, parity.machine, parity.engine, parity.libraries) == (
+        bundle.id, machine_type(), engine, _libraries(engine, version),
+    )  # fmt: skip
+    return parity if same else None
+
+
+def _libraries(engine: str, version: str) -> dict[str, str]:
+    return {engine: version, **{name: libraries()[name] for name in _COMPUTE}}
+
+
+def _proofs(bundle: Bundle) -> Storage:
+    return storage_at(bundle.path.absolute().parents[1] / _FOLDER)
+
+
+def _key(bundle: Bundle) -> str:
+    return f"{bundle.id}/{machine_type()}.json"
