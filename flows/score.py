@@ -35,7 +35,7 @@ from flows.night_words import intake_sentence, settled_sentence, tell_evaluated
 from flows.nights_before import nights_before, realised_before
 from flows.parameters import BundlePath, InboxPath, IntakeForm, NightForm, ResultsPath, RunForm, delivered
 from flows.pictures import draw_night
-from flows.telling import tell_night, tell_untold
+from flows.telling import tell_night, tell_untold, write_metrics
 from flows.whence import whence
 from tasks import held, publish, untold
 from tasks import intake as inboxes
@@ -99,8 +99,9 @@ def score(
         evaluated = evaluate_night(attempt, inbox, settled, proof, intake, run)
         page = draw_page(attempt, inbox, settled, evaluated, proof, results, run)
         summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
-        tell_night(summary, inbox, run)  # first of all: an alarm is told, whatever becomes of pictures
+        tell_night(summary)  # first of all: an alarm is told, whatever becomes of pictures
         untold.told(attempt.staging.storage, attempt.id)
+    write_metrics(summary, inbox, run)
     report_night(page, summary, results)
     return ended(summary, run)  # type: ignore[no-any-return]
 
@@ -269,7 +270,7 @@ def draw_page(
         estimate=evaluated.estimate,
         started_at=started.begun_at if started is not None else now(),
         finished_at=now(),
-        parameters=_flat(run.model_dump(mode="json")),
+        parameters={**_flat(run.model_dump(mode="json")), "engine": proof.engine},
         versions=libraries(),
         report=next(one for one in reversed(earlier) if one) if nothing_new else str(folder / "index.html"),
         whence=whence(proof.path),

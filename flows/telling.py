@@ -7,6 +7,7 @@ from http.client import HTTPException
 from prefect import get_run_logger
 
 from darkroom.orchestrator import events
+from darkroom.orchestrator.connection import reports_to_a_private_server, send_what_waits
 from darkroom.settings import RunOptions
 from darkroom.summary import NightSummary
 from flows.diagnosed import Diagnosis
@@ -17,9 +18,15 @@ from tasks.staging import Run
 from tasks.untold import told, untold
 
 
-def tell_night(summary: NightSummary, inbox: str, run: RunOptions) -> None:
-    """The event of the night, and its metrics where they are wanted; neither of them ever fails a night."""
+def tell_night(summary: NightSummary) -> None:
+    """The event of the night; when this returns, the server has it, if it answers at all."""
     events.night_ended(summary)
+    if not reports_to_a_private_server():
+        send_what_waits()
+
+
+def write_metrics(summary: NightSummary, inbox: str, run: RunOptions) -> None:
+    """The metrics of the night, where they are wanted; they never fail it."""
     if run.metrics:
         try:
             tell_metrics(summary, inbox, run.metrics)
@@ -28,10 +35,12 @@ def tell_night(summary: NightSummary, inbox: str, run: RunOptions) -> None:
 
 
 def tell_untold(attempt: Run) -> None:
-    """The events of nights whose runs died after the commit, before they told."""
+    """The events of nights whose runs died after the commit, before they told; where somebody listens."""
+    if reports_to_a_private_server():
+        return
     for summary in untold(attempt):
         get_run_logger().info("Night %s is told now: its run died before it told.", summary.night)
-        events.night_ended(summary)
+        tell_night(summary)
         told(attempt.staging.storage, summary.run_id)
 
 

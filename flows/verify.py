@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from darkroom.forms import optional, titled
 from darkroom.settings import EngineName
-from flows.engines import prove_parity
+from flows.engines import check_comparison, prove_parity
 from flows.looking import Proof
 from flows.naming import named
 from flows.parameters import BundlePath, a_folder
@@ -32,6 +32,7 @@ def verify(
         data: Folder that the bundle was trained on, to compare the engines on its held-out photos, too. Empty: without.
 
     """
+    check_comparison(engine, data)
     if engine == "openvino":
         get_run_logger().info(prove_parity(open_bundle(find_bundle(bundle)), data).as_text())
     return prove_bundle(bundle, engine)

@@ -25,6 +25,7 @@ from tasks import openvino_engine as openvino
 from tasks.bundle import Bundle, open_bundle
 from tasks.goldens.replay import OTHER_ENGINE_TOLERANCE
 from tasks.inference import Outputs, load_engine
+from tasks.machine import machine_type
 from tasks.parity import Compared, kept
 from tasks.preprocessing import prepare
 from tests.sockets import Sockets
@@ -53,14 +54,15 @@ class Off:
 
     name = openvino.NAME
 
-    def __init__(self, engine: Any, by: float) -> None:
-        self.engine, self.by, self.input_shape = engine, by, engine.input_shape
+    def __init__(self, engine: Any, by: float, embedding_by: float) -> None:
+        self.engine, self.by, self.embedding_by = engine, by, embedding_by
+        self.input_shape = engine.input_shape
 
     def run(self, tensors: Any) -> Outputs:
         said = self.engine.run(tensors)
         other = said.probabilities.copy()
         other[:, 0] += self.by
-        return Outputs(other, said.embedding)
+        return Outputs(other, said.embedding * np.float32(1 + self.embedding_by))
 
 
 @pytest.fixture(scope="module")
@@ -126,17 +128,21 @@ def test_a_proof_counts_for_its_own_bundle_libraries_and_machine_only(
     assert kept(mine, openvino.NAME, openvino.openvino_version()) is None
 
 
-@pytest.mark.parametrize(("by", "held"), [(9e-5, True), (2e-4, False)], ids=["within", "too far off"])
+@pytest.mark.parametrize(
+    ("by", "embedding_by", "held"),
+    [(9e-5, 1e-4, True), (2e-4, 0, False), (0, 1e-2, False)],
+    ids=["within", "probabilities too far off", "embeddings too far off"],
+)
 def test_an_engine_that_answers_otherwise_is_told_and_not_used(
-    unproved: Bundle, monkeypatch: pytest.MonkeyPatch, by: float, held: bool
+    unproved: Bundle, monkeypatch: pytest.MonkeyPatch, by: float, embedding_by: float, held: bool
 ) -> None:
-    monkeypatch.setattr(engines.openvino, "on_openvino", lambda reference: Off(reference, by))
+    monkeypatch.setattr(engines.openvino, "on_openvino", lambda reference: Off(reference, by, embedding_by))
     if held:
         assert prove_parity(unproved, None).held
         return
     with pytest.raises(Failed, match="answers otherwise than Keras") as caught:
         prove_parity(unproved, None)
-    assert "0.0002" in str(caught.value)
+    assert f"{by or embedding_by:g}"[:3] in str(caught.value)
     assert engine_for(unproved, "auto").name == "keras"
     with pytest.raises(WrongUse, match="not proved"):
         engine_for(unproved, "openvino")
@@ -215,6 +221,28 @@ def _without_ci() -> dict[str, str]:
 def test_differences_add_up_over_batches() -> None:
     same = np.array([[[0.6, 0.4], [0.6, 0.4]]], np.float32)
     other = np.array([[[0.6, 0.4], [0.4, 0.6]], [[0.9, 0.1], [0.8, 0.2]]], np.float32)
-    found = Compared().with_pairs(same).with_pairs(other).with_pairs(other[:0])
+    found = Compared().with_pairs(same, 2).with_pairs(other, 2).with_pairs(other[:0], 2)
     assert (found.images, found.top1_changed) == (3, 1)
     assert found.max_difference == pytest.approx(0.2)
+    assert Compared().with_pairs(np.array([[[0.5, 0.5, 2], [0.5, 0.5, 1]]], np.float32), 2).embedding_difference == 0.5
+    assert np.isnan(Compared().with_pairs(np.array([[[0.5, 0.5], [np.nan, 0.5]]], np.float32), 2).max_difference)
+
+
+@pytest.mark.parametrize("broken", ["a file that is no proof", "a bundle that stands alone", "OpenVINO does not load"])
+def test_whatever_is_wrong_with_openvino_the_night_has_keras(
+    unproved: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    if broken == "a bundle that stands alone":
+        unproved = open_bundle(unproved.path.rename(tmp_path / "model"))
+        with pytest.raises(WrongUse, match="not among any"):
+            prove_parity(unproved, None)
+    elif broken == "OpenVINO does not load":
+        monkeypatch.setattr(openvino, "_openvino", lambda: exec("raise ImportError('libtbb.so')"))
+    else:
+        (tmp_path / "models/.proofs" / unproved.id / f"{machine_type()}.json").mkdir(parents=True)
+    assert engine_for(unproved, "auto").name == "keras"
+
+
+def test_photos_without_an_engine_to_compare_are_refused(mine: Bundle, world: Path) -> None:
+    with pytest.raises(WrongUse, match="comparison of two engines"):
+        engines.check_comparison("auto", world)

@@ -25,7 +25,7 @@ from darkroom.project import Project
 from darkroom.reasons import Grade, NightCause, NightVerdict
 from darkroom.settings import RunOptions
 from darkroom.summary import AccuracyEstimate, CauseFound, Counts
-from flows.telling import tell_night
+from flows.telling import write_metrics
 from tasks.report.metrics import METRICS, tell_metrics
 from tests.nights import MOMENT, night_summary
 from tests.receivers import Web, mail_receiver, web_receiver
@@ -121,7 +121,7 @@ def test_metrics_that_cannot_be_written_are_a_warning_and_end_no_night(
 ) -> None:
     @flow
     def night() -> str:
-        tell_night(night_summary(), "inbox", RunOptions(metrics=target))
+        write_metrics(night_summary(), "inbox", RunOptions(metrics=target))
         return "went on"
 
     assert night() == "went on"

@@ -165,10 +165,11 @@ def verify(
     as_json: AsJson = False,
 ) -> int:
     """Prove a bundle: every digest, then every golden image, from bytes to pixels to tensor to probabilities."""
-    from flows.engines import prove_parity
+    from flows.engines import check_comparison, prove_parity
     from flows.looking import prove
     from tasks.bundle import find_bundle, open_bundle
 
+    check_comparison(engine, data)
     parity = None
     if engine == "openvino":
         with progress(as_json):

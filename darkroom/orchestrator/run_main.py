@@ -26,9 +26,9 @@ _TELLING_SECONDS = 5.0
 def main() -> None:
     """Carry out the run that the environment names."""
     worker, run = os.getppid(), UUID(os.environ["PREFECT__FLOW_RUN_ID"])
-    survive_a_broken_pipe()
     # Before there are threads, and waited for in one: the main one may be inside a network for seconds.
     signal.pthread_sigmask(signal.SIG_BLOCK, {HAND_OVER})
+    survive_a_broken_pipe()
     threading.Thread(target=_hand_over_when_asked, args=(run,), daemon=True).start()
     threading.Thread(target=_end_with, args=(worker, run), daemon=True).start()
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
@@ -53,16 +53,17 @@ def survive_a_broken_pipe() -> None:
 
 def _hand_over_when_asked(run: UUID) -> None:
     signal.sigwait({HAND_OVER})
-    handed: list[bool] = []
-    telling = threading.Thread(target=lambda: handed.append(_hand_over(run)), daemon=True)
+    handed = threading.Event()
+    telling = threading.Thread(target=_hand_over, args=(run, handed), daemon=True)
     telling.start()
     telling.join(_TELLING_SECONDS)
-    if any(handed):
+    if handed.is_set():
+        telling.join(_TELLING_SECONDS)  # the last lines of the log are worth that much
         os._exit(0)  # what was finished is on disk; after another code the worker would call it crashed
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _hand_over(run: UUID) -> bool:
+def _hand_over(run: UUID, handed: threading.Event) -> None:
     from prefect.client.orchestration import get_client
 
     from darkroom.orchestrator.connection import send_what_waits
@@ -70,9 +71,8 @@ def _hand_over(run: UUID) -> bool:
 
     with contextlib.suppress(Exception), get_client(sync_client=True) as client:
         if hand_over(client, run):
+            handed.set()
             send_what_waits()
-            return True
-    return False
 
 
 def _end_with(worker: int, run: UUID) -> None:
