@@ -84,7 +84,7 @@ def test_a_night_whose_run_died_after_the_commit_and_before_its_word_is_told_by_
     monkeypatch.setattr(
         flows.telling.events, "night_ended", lambda night: told.append((night.night, night.verdict, not night.commit))
     )
-    inbox, nights = tmp_path / "inbox", [NIGHT, NIGHT + timedelta(days=1), NIGHT + timedelta(days=2)]
+    inbox, nights = tmp_path / "inbox", [NIGHT + timedelta(days=day) for day in range(4)]
     demo_world.draw_night(inbox, "good", images=12, seed=3)
     night = partial(score_night, bundle, inbox, tmp_path / "results", run={"on_alarm": policy, "thumbnails": False})
     with monkeypatch.context() as patched:
@@ -92,10 +92,13 @@ def test_a_night_whose_run_died_after_the_commit_and_before_its_word_is_told_by_
         with pytest.raises(Killed):
             night(night=nights[0], expect_at_least=1000)
     assert told == []
-    for later in nights[1:]:
+    night(night=nights[1], expect_at_least=0)
+    assert [one[0] for one in told] == [nights[1]], "to a server of its own, which nobody listens to, nothing is told"
+    monkeypatch.setattr(flows.telling, "reports_to_a_private_server", lambda: False)
+    for later in nights[2:]:
         night(night=later, expect_at_least=0)
-    assert [one[0] for one in told] == nights
-    assert told[0] == (NIGHT, NightVerdict.ALARM, policy == "hold")
+    assert [one[0] for one in told] == [nights[1], NIGHT, *nights[2:]]
+    assert told[1] == (NIGHT, NightVerdict.ALARM, policy == "hold")
 
 
 @pytest.fixture(scope="session")
