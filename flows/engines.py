@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -105,14 +105,9 @@ def _held_out(bundle: Bundle, data: Path | None) -> Iterator[NDArray[np.float32]
         return
     profile = bundle.profile()
     rows = profile[profile["split"] == "validation"]
-    jobs = [
-        Job(number, data / from_text(path), content_id=content) for number, (path, content) in enumerate(_places(rows))
-    ]
+    places = zip(rows["path"], rows["content_id"], strict=True)
+    jobs = [Job(number, data / from_text(path), content_id=content) for number, (path, content) in enumerate(places)]
     with DecodePool(bundle.preprocessing, Wanted(tensor=True, properties=False)) as pool:
         arrived = (one for one in pool.run(jobs) if not isinstance(one, Refused))
         while batch := list(islice(arrived, BATCH)):
             yield np.stack([one.tensor for one in batch if one.tensor is not None])
-
-
-def _places(rows: object) -> Sequence[tuple[str, str]]:
-    return list(zip(rows["path"], rows["content_id"], strict=True))  # type: ignore[index]
