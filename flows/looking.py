@@ -5,10 +5,9 @@ The nightly shard and `darkroom.predict` both come through here; it is where tas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +24,10 @@ from expectations.outliers import judge_rows
 from expectations.validation import RowOutcome, TeamSuite
 from flows.engines import engine_for
 from tasks.bundle import Bundle, find_bundle, open_bundle, replay_goldens
-from tasks.inference import Engine
-from tasks.workers import Arrived, DecodePool, Job, Refused, Wanted
+from tasks.inference import Engine, Outputs
+from tasks.lent_pool import lent_pool
+from tasks.workers import Arrived, Batch, Job, Refused, Wanted
 
-# A few dozen: enough to keep the engine busy, few enough that a shard's tensors are never in memory together.
-BATCH = 32
 # Longest side of the picture that a person sees of an image that is looked at closely.
 _PICTURE = 480
 
@@ -165,22 +163,25 @@ def look(
     """
     told = told or (lambda done, _: tell("images", done, len(jobs)))
     wanted = Wanted(tensor=True, properties=True, resized=closely, thumbnail=_PICTURE if closely else 0)
-    kept: list[Arrived] = []
+    arrived: list[Arrived] = []
     refused: list[Refused] = []
-    batches = []
-    seen = 0
-    with DecodePool(instruments.bundle.preprocessing, wanted, processes=processes) as pool:
-        for batch in _batches(pool.run(jobs), refused):
-            batches.append(_predicted(batch, instruments))
-            kept += batch if closely else []
-            seen += len(batch)
-            told(seen + len(refused), refused)
-    if not batches:
+    answers: list[Outputs] = []
+    with lent_pool(instruments.bundle.preprocessing, wanted, processes) as pool:
+        for batch in pool.batches(jobs):
+            refused += batch.refused
+            if batch.arrived:
+                answers.append(instruments.engine.run(batch.tensors))
+                arrived += _kept(batch, closely=closely)
+            told(len(arrived) + len(refused), refused)
+    if not answers:
         return Looked(PREDICTIONS.empty_table().to_pandas(), RowOutcome(), refused)
-    rows = pd.concat([rows for rows, _ in batches], ignore_index=True)
-    embeddings = np.concatenate([embeddings for _, embeddings in batches])
-    near = Closely(kept, embeddings) if closely else None
-    return Looked(*_doubted(rows, embeddings, instruments, teams), refused, near)
+    outputs = Outputs(
+        probabilities=np.concatenate([one.probabilities for one in answers]),
+        embedding=np.concatenate([one.embedding for one in answers]),
+    )
+    rows = _predicted(arrived, outputs, instruments)
+    near = Closely(arrived, outputs.embedding) if closely else None
+    return Looked(*_doubted(rows, outputs.embedding, instruments, teams), refused, near)
 
 
 def predict_files(bundle: Path, files: Sequence[Path], *, processes: int | None = None) -> pd.DataFrame:
@@ -202,29 +203,21 @@ def predict_files(bundle: Path, files: Sequence[Path], *, processes: int | None 
     return both.assign(path=[str(files[number]) for number in both["number"]]).drop(columns="number")
 
 
-def _batches(arrivals: Iterable[Arrived | Refused], refused: list[Refused]) -> Iterator[list[Arrived]]:
-    def arrived() -> Iterator[Arrived]:
-        for one in arrivals:
-            if isinstance(one, Refused):
-                refused.append(one)
-            else:
-                yield one
-
-    images = arrived()
-    while batch := list(islice(images, BATCH)):
-        yield batch
+def _kept(batch: Batch, *, closely: bool) -> list[Arrived]:
+    """What outlives its batch: the tensors only of what is looked at closely, as copies."""
+    tensors = batch.tensors.copy() if closely else [None] * len(batch.arrived)
+    return [replace(one, tensor=tensor) for one, tensor in zip(batch.arrived, tensors, strict=True)]
 
 
-def _predicted(batch: Sequence[Arrived], instruments: Instruments) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """One forward pass: the rows so far, and their embeddings (n, e)."""
-    outputs = instruments.engine.run(np.stack([image.tensor for image in batch if image.tensor is not None]))
+def _predicted(images: Sequence[Arrived], outputs: Outputs, instruments: Instruments) -> pd.DataFrame:
+    """The rows as far as one forward pass and the properties go."""
     knowledge = instruments.knowledge
     ordered = np.sort(outputs.probabilities, axis=1)
     classes = np.asarray(instruments.bundle.classes, dtype=object)
     rows = pd.DataFrame(
         {
-            "content_id": [image.content_id for image in batch],
-            "path": [str(image.key) for image in batch],
+            "content_id": [image.content_id for image in images],
+            "path": [str(image.key) for image in images],
             "predicted_class": classes[outputs.probabilities.argmax(axis=1)],
             "confidence": knowledge.calibration.calibrated(outputs.probabilities).max(axis=1),
             "margin": ordered[:, -1] - ordered[:, -2],
@@ -232,8 +225,8 @@ def _predicted(batch: Sequence[Arrived], instruments: Instruments) -> tuple[pd.D
             "embedding": list(knowledge.projection.apply(outputs.embedding)),
         }
     )
-    properties = pd.DataFrame([image.properties for image in batch])
-    return pd.concat([rows, properties], axis=1), outputs.embedding
+    properties = pd.DataFrame([image.properties for image in images])
+    return pd.concat([rows, properties], axis=1)
 
 
 def _doubted(

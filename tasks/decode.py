@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -41,6 +42,8 @@ __all__ = [
     "upright",
 ]
 
+Raster = NDArray[np.uint8] | Image.Image  # (H, W, 3), or the same in mode RGB
+
 _PILLOW: Final = threading.RLock()
 # Which EXIF orientation is turned upright by these.
 _QUARTERS: Final = {"clockwise": 6, "anticlockwise": 8}
@@ -58,10 +61,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Header and pixels: (H, W, 3) uint8, RGB, read-only."""
+    """Header and pixels, as whatever decoded them has them: an array costs a copy that a resizer may not need."""
 
     header: Header
-    pixels: NDArray[np.uint8]
+    raster: Raster
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8, RGB, read-only."""
+        pixels = np.asarray(self.raster)
+        pixels.setflags(write=False)
+        return pixels
 
 
 def read_header(data: bytes, knobs: Decode, limits: Limits | None = None) -> Header:
@@ -82,20 +92,20 @@ def decode(data: bytes, knobs: Decode, limits: Limits | None = None) -> Decoded:
     with _pillow(knobs, limits):
         with _opened(data, name, knobs, limits) as image:
             width, height, mode = image.width, image.height, image.mode
+            raster: Raster
             if knobs.decoder == "pillow":
-                pixels = _load(image, knobs)
+                raster = _load(image, knobs)
             elif knobs.decoder == "tensorflow":
-                pixels = _tensorflow(data, name, knobs)
+                raster = _tensorflow(data, name, knobs)
             else:
-                pixels = _opencv(data, name, mode, knobs)
+                raster = _opencv(data, name, mode, knobs)
             header = replace(header_of(image, mode, data), width=width, height=height)
-        if knobs.exif_orientation in _QUARTERS:
-            pixels = upright(pixels, _QUARTERS[knobs.exif_orientation])
-        elif knobs.exif_orientation == "applied" and knobs.decoder != "opencv":  # which has turned it already
-            pixels = upright(pixels, header.exif_orientation)
-        pixels = _degraded(pixels, knobs)
-    pixels.setflags(write=False)
-    return Decoded(header, pixels)
+        turn = _QUARTERS.get(knobs.exif_orientation, 1)
+        if knobs.exif_orientation == "applied" and knobs.decoder != "opencv":  # which has turned it already
+            turn = header.exif_orientation
+        if turn > 1:
+            raster = upright(np.asarray(raster), turn)
+        return Decoded(header, _degraded(raster, knobs))
 
 
 def upright(pixels: NDArray[np.uint8], exif_orientation: int) -> NDArray[np.uint8]:
@@ -172,7 +182,7 @@ def _opened(data: bytes, name: str, knobs: Decode, limits: Limits) -> Image.Imag
     return image
 
 
-def _load(image: Image.Image, knobs: Decode) -> NDArray[np.uint8]:
+def _load(image: Image.Image, knobs: Decode) -> Image.Image:
     if image.format in ("JPEG", "MPO"):
         if knobs.grey == "decoder" and image.mode == "RGB":
             image.draft("L", image.size)
@@ -180,7 +190,7 @@ def _load(image: Image.Image, knobs: Decode) -> NDArray[np.uint8]:
             size = (max(1, image.width // knobs.jpeg_ratio), max(1, image.height // knobs.jpeg_ratio))
             image.draft(image.mode, size)
     image.load()
-    return np.asarray(to_rgb(image, knobs))
+    return to_rgb(image, knobs)
 
 
 def _tensorflow(data: bytes, name: str, knobs: Decode) -> NDArray[np.uint8]:
@@ -216,15 +226,15 @@ def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
 
 
-def _degraded(pixels: NDArray[np.uint8], knobs: Decode) -> NDArray[np.uint8]:
+def _degraded(raster: Raster, knobs: Decode) -> Raster:
     """What happens to an image between the camera and the folder: made small, saved again."""
     if not knobs.thumbnail and not knobs.reencoded:
-        return pixels
-    image: Any = Image.fromarray(pixels)
+        return raster
+    image: Any = Image.fromarray(np.asarray(raster))
     if knobs.thumbnail:
         image.thumbnail((knobs.thumbnail, knobs.thumbnail), Image.Resampling.BICUBIC)
     if knobs.reencoded:
         held = io.BytesIO()
         image.save(held, "JPEG", quality=knobs.reencoded)
         image = Image.open(held, formats=["JPEG"])
-    return np.asarray(image.convert("RGB"))
+    return image.convert("RGB")  # type: ignore[no-any-return]

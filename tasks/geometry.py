@@ -33,9 +33,9 @@ class _Place(NamedTuple):
     height: int
 
 
-def to_resized(pixels: NDArray[np.uint8], geometry: Geometry) -> NDArray[Any]:
-    """(H, W, 3) uint8 → (height, width, 3), 0 … 255: uint8, or float32 where it stays unrounded."""
-    height, width = pixels.shape[:2]
+def to_resized(pixels: NDArray[np.uint8] | Image.Image, geometry: Geometry) -> NDArray[Any]:
+    """(H, W, 3) uint8, or an image of mode RGB → (height, width, 3), 0 … 255: uint8, or float32 where unrounded."""
+    width, height = pixels.size if isinstance(pixels, Image.Image) else pixels.shape[1::-1]
     box = _zoomed(_crop(width, height, geometry), geometry)
     place = _place(box, geometry)
     resize = {"pillow": _pillow, "tensorflow": _tensorflow, "opencv": _opencv}[geometry.resizer]
@@ -117,14 +117,15 @@ def _place_float32(width: int, height: int, to_width: int, to_height: int) -> _P
     return _Place(left, top, max(1, int(np.floor(inner_width))), max(1, int(np.floor(inner_height))))
 
 
-def _pillow(pixels: NDArray[np.uint8], box: _Box, place: _Place, geometry: Geometry) -> NDArray[Any]:
+def _pillow(pixels: NDArray[np.uint8] | Image.Image, box: _Box, place: _Place, geometry: Geometry) -> NDArray[Any]:
     """Antialiased (except nearest), rounded to uint8."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     resample = Image.Resampling[geometry.interpolation.upper()]
     corners = (box.left, box.top, box.left + box.width, box.top + box.height)
-    return np.asarray(Image.fromarray(pixels).resize((place.width, place.height), resample, box=corners))
+    return np.asarray(image.resize((place.width, place.height), resample, box=corners))
 
 
-def _tensorflow(pixels: NDArray[np.uint8], box: _Box, place: _Place, geometry: Geometry) -> NDArray[Any]:
+def _tensorflow(pixels: NDArray[np.uint8] | Image.Image, box: _Box, place: _Place, geometry: Geometry) -> NDArray[Any]:
     """float32 as tf.image.resize gives it (nearest: uint8); the same kernels eagerly, in tf.data and in a batch."""
     import tensorflow as tf
 
@@ -144,7 +145,7 @@ def _tensorflow(pixels: NDArray[np.uint8], box: _Box, place: _Place, geometry: G
     return np.asarray(resized.numpy()[0])
 
 
-def _opencv(pixels: NDArray[np.uint8], box: _Box, place: _Place, geometry: Geometry) -> NDArray[Any]:
+def _opencv(pixels: NDArray[np.uint8] | Image.Image, box: _Box, place: _Place, geometry: Geometry) -> NDArray[Any]:
     """As cv2.resize; float32 where the image became so before it."""
     from tasks import opencv
 
@@ -155,9 +156,9 @@ def _opencv(pixels: NDArray[np.uint8], box: _Box, place: _Place, geometry: Geome
     return opencv.resized(part, (place.width, place.height), geometry.interpolation, half_pixel=half_pixel)
 
 
-def _part(pixels: NDArray[np.uint8], box: _Box) -> NDArray[np.uint8]:
+def _part(pixels: NDArray[np.uint8] | Image.Image, box: _Box) -> NDArray[np.uint8]:
     left, top = int(box.left), int(box.top)
-    return np.ascontiguousarray(pixels[top : top + int(box.height), left : left + int(box.width)])
+    return np.ascontiguousarray(np.asarray(pixels)[top : top + int(box.height), left : left + int(box.width)])
 
 
 def _rounded(resized: NDArray[Any], geometry: Geometry) -> NDArray[Any]:

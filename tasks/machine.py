@@ -36,6 +36,11 @@ def import_tensorflow() -> Any:
     return tensorflow
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @lru_cache
 def machine_type() -> str:
     """System, processor family and widest vector instructions, such as `Linux-x86_64-avx512`.

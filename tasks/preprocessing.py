@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.decode import Header, ImageRefused, Limits, decode
+from tasks.decode import Decoded, Header, ImageRefused, Limits, decode
 from tasks.geometry import to_resized
 from tasks.knobs import Decode, Geometry, Preprocessing, Values
 from tasks.values import to_tensor
@@ -36,20 +36,35 @@ __all__ = [
 class Prepared:
     """An image at every stage of its preparation."""
 
-    header: Header
-    pixels: NDArray[np.uint8]  # (H, W, 3), RGB, as decoded
+    decoded: Decoded
     resized: NDArray[Any]  # (h, w, 3), uint8 or float32, 0 … 255: after geometry, before values
     tensor: NDArray[np.float32]  # (h, w, 3): the model's input
 
+    @property
+    def header(self) -> Header:
+        """What the file says of itself."""
+        return self.decoded.header
 
-def prepare(data: bytes, preprocessing: Preprocessing, limits: Limits | None = None) -> Prepared:
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """(H, W, 3), RGB, as decoded."""
+        return self.decoded.pixels
+
+
+def prepare(
+    data: bytes,
+    preprocessing: Preprocessing,
+    limits: Limits | None = None,
+    out: NDArray[np.float32] | None = None,
+) -> Prepared:
     """Bytes of one file → pixels and tensor. ImageRefused, with a reason code, for whatever is not such a file.
 
     Limits of pixels and bytes hold here; those of time and memory where the process can be killed (tasks.workers).
+    `out` (h, w, 3) becomes the tensor, where it is given.
     """
     decoded = decode(data, preprocessing.decode, limits or Limits())
-    resized = to_resized(decoded.pixels, preprocessing.geometry)
-    return Prepared(decoded.header, decoded.pixels, resized, to_tensor(resized, preprocessing.values))
+    resized = to_resized(decoded.raster, preprocessing.geometry)
+    return Prepared(decoded, resized, to_tensor(resized, preprocessing.values, out))
 
 
 def array_digest(array: NDArray[Any]) -> str:

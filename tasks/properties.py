@@ -273,16 +273,18 @@ def blockiness(crop: NDArray[np.int16]) -> float:
     For each direction the mean absolute step is taken for each phase: (largest − mean of the others) / (their sum + 1).
     Any phase, because a crop or a turn moves the grid and leaves the blocks. 0 under two grid cells a side.
     """
-    across = np.abs(crop[:, 1:] - crop[:, :-1]).sum(axis=0, dtype=np.int32)
-    down = np.abs(crop[1:] - crop[:-1]).sum(axis=1, dtype=np.int32)
+    # At most 192 steps of at most 255: sixteen bits hold their sum, and are summed several times as fast.
+    across = np.abs(crop[:, 1:] - crop[:, :-1]).view(np.uint16).sum(axis=0, dtype=np.uint16)
+    down = np.abs(crop[1:] - crop[:-1]).view(np.uint16).sum(axis=1, dtype=np.uint16)
     return (_outstanding(across, crop.shape[0]) + _outstanding(down, crop.shape[1])) / 2
 
 
-def _outstanding(steps: NDArray[np.int32], n: int) -> float:
+def _outstanding(steps: NDArray[np.uint16], n: int) -> float:
     """Of the sums of `n` steps at each position."""
     if steps.size < 2 * GRID:
         return 0.0
-    means = [int(steps[phase::GRID].sum()) / (n * len(steps[phase::GRID])) for phase in range(GRID)]
+    phases = np.arange(steps.size) % GRID
+    means = (np.bincount(phases, weights=steps) / (n * np.bincount(phases))).tolist()
     peak = max(means)
     others = (sum(means) - peak) / (GRID - 1)
     return max(0.0, peak - others) / (peak + others + 1)

@@ -1,6 +1,6 @@
 """The inside of a decoding process: instructions once, then a file, an answer, a file, an answer, and so on.
 
-Run by tasks.workers as `python -P -m tasks.worker_main <descriptor>`; the protocol is written there.
+Run by tasks.workers as `python -P -m tasks.worker_main <socket> [<memory>]`; the protocol is written there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import stat
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from darkroom.reasons import Reason
 from tasks.decode import Limits, thumbnail, upright
 from tasks.knobs import Preprocessing
-from tasks.preprocessing import array_digest, prepare
+from tasks.preprocessing import Prepared, array_digest, prepare
 from tasks.refusal import ImageRefused
+from tasks.shared_tensors import opened
 
 _READ_REASONS: Final = {
     errno.ENOENT: Reason.VANISHED,
@@ -45,16 +46,16 @@ class _Answer:
     """The line of JSON, and what follows it."""
 
     line: dict[str, Any]
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    resized: NDArray[Any] | None = None
     thumbnail: bytes | None = None
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, memory: int | None = None) -> None:
     """Serve until the socket ends: closed by the pool, or by the end of the pool's process, however it ended."""
     connection = Connection(descriptor)
     try:
         instructions = json.loads(connection.recv_bytes())
-        answer = _prepared(instructions)
+        answer = _prepared(instructions, memory)
         limits = Limits(**instructions["limits"])
         connection.send_bytes(b"ready")
         _hush()
@@ -90,11 +91,12 @@ def read_file(path: str, max_bytes: int) -> bytes:
         raise ImageRefused(Reason.READ_ERROR, str(problem)) from problem
 
 
-def _prepared(instructions: dict[str, Any]) -> Callable[[dict[str, Any], bytes | None], _Answer]:
+def _prepared(instructions: dict[str, Any], memory: int | None) -> Callable[[dict[str, Any], bytes | None], _Answer]:
     """Everything imported and limited before the first stranger's byte is read."""
     preprocessing = Preprocessing.model_validate(instructions["preprocessing"])
     wanted = instructions["wanted"]
     limits = Limits(**instructions["limits"])
+    tensors = None if memory is None else opened(memory, (instructions["places"], *preprocessing.input_shape))
     measure: Callable[..., dict[str, Any]] | None = None
     if wanted["properties"]:
         from tasks import properties
@@ -120,7 +122,9 @@ def _prepared(instructions: dict[str, Any]) -> Callable[[dict[str, Any], bytes |
             content_id = hashlib.sha256(data).hexdigest()
             if question["content_id"] not in (None, content_id):
                 raise ImageRefused(Reason.CHANGED_WHILE_READING, f"its sha256 was {question['content_id']}")
-            return _answer(data, content_id, preprocessing, wanted, limits, measure)
+            place = None if tensors is None else tensors[question["place"]]
+            image = prepare(data, preprocessing, limits, place)
+            return _answer(image, content_id, preprocessing, wanted, measure)
         except ImageRefused as refused:
             return _refusal(refused.reason, refused.detail, content_id)
         except MemoryError:
@@ -133,14 +137,12 @@ def _prepared(instructions: dict[str, Any]) -> Callable[[dict[str, Any], bytes |
 
 
 def _answer(
-    data: bytes,
+    image: Prepared,
     content_id: str,
     preprocessing: Preprocessing,
     wanted: dict[str, Any],
-    limits: Limits,
     measure: Callable[..., dict[str, Any]] | None,
 ) -> _Answer:
-    image = prepare(data, preprocessing, limits)
     digests = wanted["digests"]
     small = None
     if wanted["thumbnail"]:
@@ -148,16 +150,16 @@ def _answer(
         small = thumbnail(
             image.pixels if turned else upright(image.pixels, image.header.exif_orientation), wanted["thumbnail"]
         )
-    arrays = {name: getattr(image, name) for name in ("tensor", "resized") if wanted[name]}
+    resized = image.resized if wanted["resized"] else None
     line = {
         "content_id": content_id,
-        "arrays": {name: [array.shape, array.dtype.str] for name, array in arrays.items()},
+        "resized": None if resized is None else [resized.shape, resized.dtype.str],
         "properties": None if measure is None else measure(image.header, image.pixels),
         "pixels_sha256": array_digest(image.pixels) if digests else None,
         "tensor_sha256": array_digest(image.tensor) if digests else None,
         "thumbnail": small is not None,
     }
-    return _Answer(line, arrays, small)
+    return _Answer(line, resized, small)
 
 
 def _refusal(reason: Reason, detail: str, content_id: str | None) -> _Answer:
@@ -166,8 +168,8 @@ def _refusal(reason: Reason, detail: str, content_id: str | None) -> _Answer:
 
 def _send(connection: Connection, answer: _Answer) -> None:
     connection.send_bytes(json.dumps(answer.line, default=float).encode())
-    for array in answer.arrays.values():
-        connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
+    if answer.resized is not None:
+        connection.send_bytes(np.ascontiguousarray(answer.resized).data.cast("B"))
     if answer.thumbnail is not None:
         connection.send_bytes(answer.thumbnail)
 
@@ -192,4 +194,4 @@ def _hush() -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))

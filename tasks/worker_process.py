@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import Failed
+from tasks.shared_tensors import SharedTensors
 
 _START_SECONDS: Final = 180.0  # TensorFlow from a cold disk
 _DYING_SECONDS: Final = 5.0
@@ -41,15 +42,16 @@ class Answer(NamedTuple):
     """The line of JSON, and what follows it."""
 
     line: dict[str, Any]
-    arrays: dict[str, NDArray[Any]]
+    resized: NDArray[Any] | None
     thumbnail: bytes | None
 
 
 class WorkerProcess:
     """A process that is replaced when it died. One thread at a time asks; `kill` may be called by any."""
 
-    def __init__(self, instructions: bytes) -> None:
+    def __init__(self, instructions: bytes, shared: SharedTensors | None = None) -> None:
         self._instructions = instructions
+        self._shared = shared
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._wanted = True
@@ -65,8 +67,8 @@ class WorkerProcess:
                 self.stop()
                 raise TooSlow
             line = json.loads(connection.recv_bytes())
-            arrays = {name: _receive(connection, *kind) for name, kind in line.get("arrays", {}).items()}
-            return Answer(line, arrays, connection.recv_bytes() if line.get("thumbnail") else None)
+            resized = _receive(connection, *line["resized"]) if line.get("resized") else None
+            return Answer(line, resized, connection.recv_bytes() if line.get("thumbnail") else None)
         except (EOFError, OSError) as problem:
             raise Died(self.stop(wait=_DYING_SECONDS)) from problem
 
@@ -97,12 +99,13 @@ class WorkerProcess:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         with tempfile.TemporaryFile() as said:
             with theirs:
+                passed = [theirs.fileno()] + ([self._shared.descriptor] if self._shared else [])
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-W", "ignore", "-m", "tasks.worker_main", str(theirs.fileno())],
+                    [sys.executable, "-P", "-W", "ignore", "-m", "tasks.worker_main", *map(str, passed)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=said,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=passed,
                     env=_environment(),
                     process_group=0,  # Ctrl-C is for us; a worker ends when its socket does
                 )

@@ -5,7 +5,7 @@ child, which would run the user's own script again (an unguarded script must wor
 killed whenever that is simplest, and replaced when the next image needs one.
 
 jobs ─► bounded look-ahead ─► one thread a worker ─ socket ─► worker: read, decode, prepare, measure
-                                                  ◄─ a line of JSON, then the arrays as raw bytes
+                                                  ◄─ a line of JSON ─┘    └─► the tensor, into shared memory
 
 Nothing is unpickled here: what comes back was in one process with a stranger's file.
 """
@@ -18,8 +18,8 @@ import queue
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass, replace
+from itertools import cycle, islice
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -32,10 +32,14 @@ from darkroom.errors import WrongUse
 from darkroom.reasons import Reason
 from tasks.decode import Limits
 from tasks.knobs import Preprocessing
+from tasks.machine import cores
 from tasks.memory import return_large_blocks
+from tasks.shared_tensors import SharedTensors
 from tasks.worker_process import Died, TooSlow, WorkerProcess
 
 _AHEAD_BYTES: Final = 96 * 1024**2  # of finished arrays that may wait for a slow consumer
+# A few dozen keep the network busy; as many again are decoded meanwhile.
+BATCH: Final = 32
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,18 @@ class Refused:
     content_id: str | None
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Images that were decoded, in the jobs' order, their tensors (n, h, w, 3), and the files that gave none.
+
+    The tensors lie in memory that later images come into: they hold until the next batch is asked for.
+    """
+
+    arrived: list[Arrived]
+    tensors: NDArray[np.float32]
+    refused: list[Refused]
+
+
 class DecodePool:
     """Decodes files in `processes` workers (default: one a core), which start with the first jobs.
 
@@ -100,26 +116,32 @@ class DecodePool:
         processes: int | None = None,
         limits: Limits | None = None,
     ) -> None:
-        processes = _cores() if processes is None else processes
+        processes = cores() if processes is None else processes
         if processes < 1:
             raise WrongUse("a decode pool needs a process", expected="processes ≥ 1", found=processes)
         return_large_blocks()
         wanted = wanted or Wanted()
         self._limits = limits or Limits()
+        bytes_each = 4 * prod(preprocessing.input_shape) * (1 + wanted.resized)
+        self._ahead = max(2 * processes, min(16 * processes, _AHEAD_BYTES // bytes_each))
+        self._batch = min(BATCH, self._ahead)
+        # A batch that is looked at, and whole batches ahead of it: the tensors of each lie side by side.
+        self._places = self._batch * (1 + -(-self._ahead // self._batch))
+        self._shared = SharedTensors(self._places, preprocessing.input_shape) if wanted.tensor else None
         instructions = json.dumps(
             {
                 "preprocessing": preprocessing.model_dump(mode="json"),
                 "wanted": asdict(wanted),
                 "limits": asdict(self._limits),
+                "places": self._places,
             }
         ).encode()
-        bytes_each = 4 * prod(preprocessing.input_shape) * (1 + wanted.resized)
-        self._ahead = max(2 * processes, min(16 * processes, _AHEAD_BYTES // bytes_each))
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="decode")
-        self._workers = [WorkerProcess(instructions) for _ in range(processes)]
+        self._workers = [WorkerProcess(instructions, self._shared) for _ in range(processes)]
         self._idle: queue.LifoQueue[WorkerProcess] = queue.LifoQueue()  # the last used again: few jobs start few
         for worker in self._workers:
             self._idle.put(worker)
+        self._under_way: deque[Future[Arrived | Refused]] = deque()
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -134,14 +156,40 @@ class DecodePool:
         Lazy: jobs are taken by the caller's own thread, a bounded number ahead of what it was given, so that 10,000
         jobs need no more memory than 100; decoding goes on while the caller works on what it has.
         """
+        for one in self._run(jobs):
+            if isinstance(one, Arrived) and one.tensor is not None:
+                yield replace(one, tensor=one.tensor.copy())
+            else:
+                yield one
+
+    def batches(self, jobs: Iterable[Job]) -> Iterator[Batch]:
+        """The same, a few dozen jobs at a time, with no tensor copied; only where tensors are wanted."""
+        if self._shared is None:
+            raise WrongUse("batches are of tensors", expected="Wanted(tensor=True)", found="Wanted(tensor=False)")
+        outcomes = self._run(jobs)
+        start = 0
+        while found := list(islice(outcomes, self._batch)):
+            arrived = [one for one in found if isinstance(one, Arrived)]
+            tensors = self._shared.array[start : start + len(found)]
+            if len(arrived) < len(found):
+                tensors = tensors[[isinstance(one, Arrived) for one in found]]
+            yield Batch(arrived, tensors, [one for one in found if isinstance(one, Refused)])
+            start = (start + self._batch) % self._places
+
+    def _run(self, jobs: Iterable[Job]) -> Iterator[Arrived | Refused]:
+        """Of the places for tensors a batch is the caller's, those of what it was given last; the others come round."""
         if self._closed:
             raise WrongUse("the decode pool is closed", todo="open another")
+        for future in self._under_way:  # of a run that was given up: its workers may still write
+            if not future.cancel():
+                future.exception()
+        pending = self._under_way = deque()
+        places = cycle(range(self._places))
         source = iter(jobs)
-        pending: deque[Future[Arrived | Refused]] = deque()
         try:
             while True:
                 for job in islice(source, self._ahead - len(pending)):
-                    pending.append(self._threads.submit(self._decode, job))
+                    pending.append(self._threads.submit(self._decode, job, next(places)))
                 if not pending:
                     return
                 yield pending.popleft().result()
@@ -157,22 +205,25 @@ class DecodePool:
         self._threads.shutdown(wait=True, cancel_futures=True)
         for worker in self._workers:
             worker.stop()
+        if self._shared is not None:
+            self._shared.close()
 
-    def _decode(self, job: Job) -> Arrived | Refused:
+    def _decode(self, job: Job, place: int) -> Arrived | Refused:
         worker = self._idle.get()
         try:
-            return self._ask(worker, job)
+            return self._ask(worker, job, place)
         finally:
             self._idle.put(worker)
 
-    def _ask(self, worker: WorkerProcess, job: Job) -> Arrived | Refused:
+    def _ask(self, worker: WorkerProcess, job: Job, place: int) -> Arrived | Refused:
         """A death is tried once more in a new process: it may have come from outside, and the file be innocent."""
-        question = {"path": None if job.path is None else os.fspath(job.path), "content_id": job.content_id}
+        path = None if job.path is None else os.fspath(job.path)
+        question = {"path": path, "content_id": job.content_id, "place": place}
         late = Refused(job.key, Reason.DECODE_TIMEOUT, f"more than {self._limits.max_seconds:g} s", job.content_id)
         death: Died | None = None
         for _ in range(2):
             try:
-                line, arrays, thumbnail = worker.ask(question, job.data, self._limits.max_seconds)
+                line, resized, thumbnail = worker.ask(question, job.data, self._limits.max_seconds)
             except TooSlow:
                 return late
             except Died as died:
@@ -185,16 +236,11 @@ class DecodePool:
             return Arrived(
                 key=job.key,
                 content_id=line["content_id"],
-                tensor=arrays.get("tensor"),
-                resized=arrays.get("resized"),
+                tensor=None if self._shared is None else self._shared.array[place],
+                resized=resized,
                 properties=line["properties"],
                 pixels_sha256=line["pixels_sha256"],
                 tensor_sha256=line["tensor_sha256"],
                 thumbnail=thumbnail,
             )
         return Refused(job.key, Reason.DECODER_CRASHED, str(death), job.content_id)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

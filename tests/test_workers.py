@@ -240,7 +240,7 @@ def test_a_file_that_takes_too_long_costs_itself_alone() -> None:
 
 def test_a_file_that_takes_too_much_memory_costs_itself_alone() -> None:
     swelling = _blank_png(6_000, 6_016)
-    with DecodePool(PINNED, TENSOR, processes=1, limits=Limits(max_memory=150 * 1024**2)) as pool:
+    with DecodePool(PINNED, TENSOR, processes=1, limits=Limits(max_memory=100 * 1024**2)) as pool:
         before, bad, after = pool.run([Job(0, data=_jpeg()), Job(1, data=swelling), Job(2, data=_jpeg(1))])
     assert isinstance(before, Arrived)
     assert isinstance(bad, Refused)
