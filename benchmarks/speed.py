@@ -1,22 +1,25 @@
 """How fast a night is: beside its limit, and beside what people would use instead, in one run on one machine.
 
-Images a second are slopes, a larger night less a smaller one: start-up and the fixed cost of a page and a commit count
-in neither. Every way prepares the same files for the same model; the others validate, measure and record nothing.
+Images a second are slopes, a larger night less a smaller one, which has a whole shard less: start-up and the fixed cost
+of a page and a commit count in neither, what a shard costs does. Every way prepares the same files for the same model;
+the others validate, measure and record nothing.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final, Literal
@@ -24,13 +27,16 @@ from typing import Any, Final, Literal
 import numpy as np
 from PIL import Image
 
+from benchmarks.checks import in_workers, processor_seconds, watched
 from benchmarks.harness import Measured, Row
 from darkroom import demo_world
 from darkroom.settings import ExaminationOptions, HeadOptions, IntakeOptions, NightOptions, RunOptions, TrainingRecipe
 from tasks.bundle import Bundle, open_bundle
 
-SMALL, LARGE = 256, 1280
+SMALL, LARGE = 1000, 1000 + RunOptions().shard_size
 ONE_BY_ONE: Final = 48
+FORWARD: Final = 1280
+RAY_FEW: Final = 200
 TRIALS: Final = 3
 SIZE: Final = (640, 480)
 FIRST: Final = date(2026, 3, 1)
@@ -46,6 +52,8 @@ class Trial:
     forward: float
     one_by_one: float
     dataset: float
+    ray: float
+    share: Mapping[str, float]  # of processor time, by what it was spent on
 
     @property
     def limit(self) -> float:
@@ -75,17 +83,19 @@ def draw_photo(seed: int) -> Image.Image:
 
 @cache
 def photos() -> list[Path]:
-    """Distinct in content; one folder for each of the two nights, below it one for a class that nobody needs."""
+    """Distinct in content: the photos of the large night; the small one has the first of them."""
+    for name in ("small", "large"):
+        (work() / name / "unsorted").mkdir(parents=True)
+    files = [work() / "large" / "unsorted" / f"{number:05d}.jpg" for number in range(LARGE)]
+    with ProcessPoolExecutor(2) as pool:
+        list(pool.map(_draw, range(LARGE), files, chunksize=50))
+    for file in files[:SMALL]:
+        (work() / "small" / "unsorted" / file.name).hardlink_to(file)
+    return files
 
-    def draw(number: int) -> Path:
-        folder = work() / ("small" if number < SMALL else "large") / "unsorted"
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{number:05d}.jpg"
-        draw_photo(number).save(file, quality=90)
-        return file
 
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(draw, range(SMALL + LARGE)))
+def _draw(number: int, file: Path) -> None:
+    draw_photo(number).save(file, quality=90)
 
 
 @cache
@@ -175,6 +185,30 @@ def by_dataset(model: Any, folder: Path) -> None:
     model.predict(ready.prefetch(tf.data.AUTOTUNE), verbose=0)
 
 
+def by_ray(model: Bundle) -> float:
+    """Images a second of Ray Data; not a number where it is not installed."""
+    if find_spec("ray") is None:
+        return float("nan")
+    folders = [str(work() / "few" / "unsorted"), str(work() / "small" / "unsorted")]
+    few = work() / "few" / "unsorted"
+    if not few.exists():
+        few.mkdir(parents=True)
+        for file in photos()[:RAY_FEW]:
+            (few / file.name).hardlink_to(file)
+    command = [sys.executable, "-m", "benchmarks.ray_peer", str(model.model_path), *folders]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    small, large = json.loads(said.splitlines()[-1])
+    return (SMALL - RAY_FEW) / (large - small)  # type: ignore[no-any-return]
+
+
+def night(model: Bundle, folder: Path, results: Path, number: int) -> tuple[float, float, Mapping[str, float]]:
+    """Seconds, processor seconds, and those of them that were spent on checks in this process."""
+    with watched() as spent:
+        processor, started = processor_seconds(), time.perf_counter()
+        nightly(model, folder, results, number)
+        return time.perf_counter() - started, processor_seconds() - processor, dict(spent.seconds)
+
+
 def measured(alpha: float, preparation: Preparation) -> list[Trial]:
     """All ways, in turns."""
     import keras
@@ -185,23 +219,28 @@ def measured(alpha: float, preparation: Preparation) -> list[Trial]:
     files, sealed = photos(), bundle(alpha, preparation)
     engine = prove_model(sealed.path, "auto").engine
     model = keras.saving.load_model(sealed.model_path, compile=False)
-    tensors = np.random.default_rng(0).normal(0, 0.5, (LARGE, 224, 224, 3)).astype(np.float32)
+    tensors = np.random.default_rng(0).normal(0, 0.5, (FORWARD, 224, 224, 3)).astype(np.float32)
     engine.run(tensors[:64])
     one_by_one(model, files[:2])
+    aside = in_workers(files[:256], sealed.preprocessing)
     trials = []
     with api():
         nightly(sealed, work() / "small", work() / f"warm-{sealed.id}", 0)
         for number in range(TRIALS):
-            results = work() / f"results-{sealed.id}-{number}"
-            small = seconds_of(lambda results=results: nightly(sealed, work() / "small", results, 1))  # type: ignore[misc]
-            large = seconds_of(lambda results=results: nightly(sealed, work() / "large", results, 2))  # type: ignore[misc]
+            small = night(sealed, work() / "small", work() / f"small-{sealed.id}-{number}", 1)
+            large = night(sealed, work() / "large", work() / f"large-{sealed.id}-{number}", 2)
+            images = LARGE - SMALL
+            processor = (large[1] - small[1]) / images
+            checks = {name: (large[2][name] - small[2].get(name, 0.0)) / images for name in large[2]}
             trials.append(
                 Trial(
-                    darkroom=(LARGE - SMALL) / (large - small),
-                    decode=LARGE / seconds_of(lambda: decoded(files[SMALL:])),
-                    forward=LARGE / seconds_of(lambda: engine.run(tensors)),
+                    darkroom=images / (large[0] - small[0]),
+                    decode=len(files) / seconds_of(lambda: decoded(files)),
+                    forward=FORWARD / seconds_of(lambda: engine.run(tensors)),
                     one_by_one=ONE_BY_ONE / seconds_of(lambda: one_by_one(model, files[:ONE_BY_ONE])),
-                    dataset=LARGE / seconds_of(lambda: by_dataset(model, work() / "large")),
+                    dataset=SMALL / seconds_of(lambda: by_dataset(model, work() / "small")),
+                    ray=by_ray(sealed) if alpha < 1 and preparation == "load_img" else float("nan"),
+                    share={name: seconds / processor for name, seconds in {**checks, **aside}.items()},
                 )
             )
     return trials
@@ -212,16 +251,30 @@ def ratio(trials: Sequence[Trial], to: str) -> Measured:
     found = [trial.darkroom / getattr(trial, to) for trial in trials]
     speeds = ", ".join(
         f"{name} {statistics.median(getattr(trial, name) for trial in trials):.0f}"
-        for name in ("darkroom", "limit", "decode", "forward", "one_by_one", "dataset")
+        for name in ("darkroom", "limit", "decode", "forward", "one_by_one", "dataset", "ray")
     )
     spread = f"{min(found):.2f} – {max(found):.2f}; images a second: {speeds}"
     return Measured(statistics.median(found), spread, [vars(trial) for trial in trials], seeds=range(SMALL + LARGE))
 
 
+def checks_of(trials: Sequence[Trial]) -> Measured:
+    """The share of processor time that goes into validation, properties, drift, Parquet and digests."""
+    found = [sum(trial.share.values()) for trial in trials]
+    parts = ", ".join(
+        f"{name} {statistics.median(trial.share.get(name, 0.0) for trial in trials):.1%}" for name in trials[0].share
+    )
+    return Measured(statistics.median(found), f"{min(found):.3f} – {max(found):.3f}; {parts}", found)
+
+
 def small_network() -> Mapping[str, Measured]:
-    """MobileNetV2-0.35: as fast as decoding and the network allow, and beside one by one."""
+    """MobileNetV2-0.35: as fast as decoding and the network allow, beside one by one and Ray Data; what checks cost."""
     trials = measured(0.35, "load_img")
-    return {"to_the_limit_035": ratio(trials, "limit"), "to_one_by_one": ratio(trials, "one_by_one")}
+    return {
+        "to_the_limit_035": ratio(trials, "limit"),
+        "to_one_by_one": ratio(trials, "one_by_one"),
+        "to_ray_data": ratio(trials, "ray"),
+        "checks_035": checks_of(trials),
+    }
 
 
 def same_preparation() -> Mapping[str, Measured]:
@@ -231,7 +284,8 @@ def same_preparation() -> Mapping[str, Measured]:
 
 def large_network() -> Mapping[str, Measured]:
     """MobileNetV2-1.0."""
-    return {"to_the_limit_100": ratio(measured(1.0, "load_img"), "limit")}
+    trials = measured(1.0, "load_img")
+    return {"to_the_limit_100": ratio(trials, "limit"), "checks_100": checks_of(trials)}
 
 
 def start_up() -> Mapping[str, Measured]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,9 @@ from darkroom.settings import EngineName
 from tasks import openvino_engine as openvino
 from tasks.bundle import Bundle, replay_goldens
 from tasks.goldens.replay import OTHER_ENGINE_TOLERANCE
-from tasks.inference import BATCH, Engine, KerasEngine, load_engine
+from tasks.inference import Engine, KerasEngine, load_engine
 from tasks.parity import EMBEDDING_TOLERANCE, Parity, compare, keep, kept
-from tasks.workers import DecodePool, Job, Refused, Wanted
+from tasks.workers import DecodePool, Job, Wanted
 
 _LOG = logging.getLogger(__name__)
 
@@ -108,6 +107,4 @@ def _held_out(bundle: Bundle, data: Path | None) -> Iterator[NDArray[np.float32]
     places = zip(rows["path"], rows["content_id"], strict=True)
     jobs = [Job(number, data / from_text(path), content_id=content) for number, (path, content) in enumerate(places)]
     with DecodePool(bundle.preprocessing, Wanted(tensor=True, properties=False)) as pool:
-        arrived = (one for one in pool.run(jobs) if not isinstance(one, Refused))
-        while batch := list(islice(arrived, BATCH)):
-            yield np.stack([one.tensor for one in batch if one.tensor is not None])
+        yield from (batch.tensors for batch in pool.batches(jobs) if batch.arrived)

@@ -284,7 +284,7 @@ def _outstanding(steps: NDArray[np.uint16], n: int) -> float:
     if steps.size < 2 * GRID:
         return 0.0
     phases = np.arange(steps.size) % GRID
-    means = (np.bincount(phases, weights=steps) / (n * np.bincount(phases))).tolist()
+    means: list[float] = (np.bincount(phases, weights=steps) / (n * np.bincount(phases))).tolist()
     peak = max(means)
     others = (sum(means) - peak) / (GRID - 1)
     return max(0.0, peak - others) / (peak + others + 1)
