@@ -1,6 +1,7 @@
 """The same files and model by Ray Data, in a process of its own.
 
-`python -m benchmarks.ray_peer MODEL FOLDER [FOLDER …]` prints one JSON object: seconds of each folder in turn. Ray is not among the extras: `pip install 'ray[data]'`.
+`python -m benchmarks.ray_peer MODEL FOLDER [FOLDER …]` prints one JSON object: seconds of each folder.
+Ray is not among the extras: `pip install 'ray[data]'`.
 """
 
 from __future__ import annotations
