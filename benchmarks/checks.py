@@ -77,13 +77,9 @@ def in_workers(files: Sequence[Path], preprocessing: Preprocessing) -> dict[str,
             what(number)
         return (time.process_time() - started) / len(files)
 
-    def measured(number: int) -> None:
-        decoded[number].__dict__.pop("pixels", None)  # an array is made for the properties only
-        properties.measure(decoded[number].header, decoded[number].pixels)
-
     return {
         "digests": 2 * each(lambda number: hashlib.sha256(data[number]).hexdigest()),
-        "properties": each(measured),
+        "properties": each(lambda number: properties.measure(decoded[number].header, decoded[number].raster)),
     }
 
 

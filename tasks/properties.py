@@ -52,14 +52,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+from PIL import Image
 
 from darkroom.schemas import CATEGORICAL_PROPERTIES, DESCRIPTIVE_PROPERTIES, NUMERIC_PROPERTIES
 
 if TYPE_CHECKING:
     from tasks.decode import Header
 
-Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
+Pixels = NDArray[np.uint8] | Image.Image  # (H, W, 3), RGB, or an image of mode RGB
 Value = float | str | None
 
 REDUCED_SIDE: Final = 192
@@ -77,18 +79,17 @@ def measure(header: Header, pixels: Pixels) -> dict[str, Value]:
     """Every image property of one decoded image, under the names of `darkroom.schemas` and in their order.
 
     `header` is of the file that the pixels came from; `pixels` are uint8 RGB of shape (H, W, 3), H and W ≥ 1, of any
-    strides, and are left as they are. Raises ValueError for other arrays.
+    strides, or an image of mode RGB, and are left as they are. Raises ValueError for others.
     """
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
-        raise ValueError(f"pixels must be uint8 of shape (H, W, 3), not {pixels.dtype} of {pixels.shape}")
     measured: dict[str, Value] = {**_of_file(header), **measure_pixels(pixels)}
     return {name: measured[name] for name in NAMES}
 
 
 def measure_pixels(pixels: Pixels) -> dict[str, float]:
-    """The properties that need no file, of uint8 RGB (H, W, 3): those from `luminance_mean` on."""
-    reduced = reduce(pixels)
-    crop = native_crop(pixels)
+    """The properties that need no file: those from `luminance_mean` on."""
+    quads = with_fourth(pixels)
+    reduced = reduce(quads)
+    crop = native_crop(quads)
     counts = histogram(reduced.luma)
     return {
         **_of_tones(counts),
@@ -103,6 +104,26 @@ def measure_pixels(pixels: Pixels) -> dict[str, float]:
 # --- the two views of the pixels that everything is measured on ---------------------------------------------------
 
 
+def with_fourth(pixels: Pixels) -> NDArray[np.uint8]:
+    """(H, W, 4) uint8: the channels, and a fourth that means nothing, as Pillow has them; then nothing is copied.
+
+    Raises ValueError for what is no RGB.
+    """
+    if isinstance(pixels, Image.Image) and pixels.mode == "RGB":
+        try:
+            lent = pa.array(pixels).flatten().buffers()[1]
+            return np.frombuffer(lent, np.uint8).reshape(pixels.height, pixels.width, 4)
+        except ValueError:  # too large to lie in one block
+            pixels = np.asarray(pixels)
+    if isinstance(pixels, Image.Image):
+        raise ValueError(f"an image must be of mode RGB, not {pixels.mode}")
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
+        raise ValueError(f"pixels must be uint8 of shape (H, W, 3), not {pixels.dtype} of {pixels.shape}")
+    quads = np.zeros((*pixels.shape[:2], 4), np.uint8)
+    quads[:, :, :3] = pixels
+    return quads
+
+
 @dataclass(frozen=True)
 class Reduced:
     """The pinned reduced copy: uint8 of shapes (3, h, w) and (h, w), at most REDUCED_SIDE a side."""
@@ -111,40 +132,40 @@ class Reduced:
     luma: NDArray[np.uint8]
 
 
-def reduce(pixels: Pixels) -> Reduced:
+def reduce(quads: NDArray[np.uint8]) -> Reduced:
     """Average blocks of k × k pixels, k = ceil(longest side / 192).
 
     Of a block two rows and at most four columns are read, spaced evenly: it changes no mean, and bounds the cost.
     A side shorter than k is one block. What does not fill a block is cut off, half on each side.
     """
-    height, width = pixels.shape[:2]
+    height, width = quads.shape[:2]
     k = -(-max(height, width) // REDUCED_SIDE)
     tall, wide = min(k, height), min(k, width)
     h, w = height // tall, width // wide
     top, left = (height - h * tall) // 2, (width - w * wide) // 2
-    upper = pixels[top + tall // 4 :: tall, left : left + w * wide][:h]
-    lower = pixels[top + 3 * tall // 4 :: tall, left : left + w * wide][:h]
-    rows = np.add(upper, lower, dtype=np.uint16).reshape(h, w, wide, 3)
+    upper = quads[top + tall // 4 :: tall, left : left + w * wide][:h]
+    lower = quads[top + 3 * tall // 4 :: tall, left : left + w * wide][:h]
+    # Four channels of 16 bits in one number of 64: at most 8 × 255 in each, so none overflows into the next.
+    rows = np.add(upper, lower, dtype=np.uint16).view(np.uint64).reshape(h, w, wide)
     read = min(wide, 4)
     columns = [(2 * i + 1) * wide // (2 * read) for i in range(read)]
-    sums = np.empty((3, h, w), np.uint16)  # at most 8 × 255
-    for channel, total in enumerate(sums):
-        np.copyto(total, rows[:, :, columns[0], channel])
-        for column in columns[1:]:
-            total += rows[:, :, column, channel]
+    total = rows[:, :, columns[0]].copy()
+    for column in columns[1:]:
+        total += rows[:, :, column]
+    sums = np.ascontiguousarray(total.view(np.uint16).reshape(h, w, 4).transpose(2, 0, 1)[:3])
     sums += np.uint16(read)  # half a divisor: round, do not truncate
     sums //= np.uint16(2 * read)
     luma = sums[0] * np.uint16(LUMA[0]) + sums[1] * np.uint16(LUMA[1]) + sums[2] * np.uint16(LUMA[2]) + np.uint16(128)
     return Reduced(channels=sums.astype(np.uint8), luma=(luma >> 8).astype(np.uint8))
 
 
-def native_crop(pixels: Pixels) -> NDArray[np.int16]:
+def native_crop(quads: NDArray[np.uint8]) -> NDArray[np.int16]:
     """The middle of the green channel as it is, int16 of shape (≤ 192, ≤ 192); its corner is on the 8-pixel grid.
 
     Green, because a camera has the most and the least processed of it, and it costs no conversion.
     """
-    top, left = (max(0, (side - CROP_SIDE) // 2) // GRID * GRID for side in pixels.shape[:2])
-    return pixels[top : top + CROP_SIDE, left : left + CROP_SIDE, 1].astype(np.int16)
+    top, left = (max(0, (side - CROP_SIDE) // 2) // GRID * GRID for side in quads.shape[:2])
+    return quads[top : top + CROP_SIDE, left : left + CROP_SIDE, 1].astype(np.int16)
 
 
 def histogram(luma: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -154,7 +154,7 @@ def _answer(
     line = {
         "content_id": content_id,
         "resized": None if resized is None else [resized.shape, resized.dtype.str],
-        "properties": None if measure is None else measure(image.header, image.pixels),
+        "properties": None if measure is None else measure(image.header, image.decoded.raster),
         "pixels_sha256": array_digest(image.pixels) if digests else None,
         "tensor_sha256": array_digest(image.tensor) if digests else None,
         "thumbnail": small is not None,
