@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from darkroom.errors import UnsupportedModel, WrongUse
 from tasks.inference import BATCH, KerasEngine, Outputs, Shape, check_outputs, check_tensor
+from tasks.machine import share
 
 NAME = "openvino"
 # Each image as soon as it can be, with every core; and float32, where a processor could do with less.
@@ -40,7 +41,7 @@ def on_openvino(reference: KerasEngine) -> OpenVinoEngine:
     openvino = _openvino()
     try:
         model = openvino.convert_model(reference.graph())
-        compiled = openvino.Core().compile_model(model, "CPU", _SETTINGS)
+        compiled = openvino.Core().compile_model(model, "CPU", _settings())
     except Exception as error:  # one type for whatever happens in it
         raise UnsupportedModel(
             "OpenVINO cannot compute this model.",
@@ -49,6 +50,11 @@ def on_openvino(reference: KerasEngine) -> OpenVinoEngine:
             todo="score with the engine keras",
         ) from error
     return OpenVinoEngine(reference.input_shape, compiled.create_infer_request())
+
+
+def _settings() -> dict[str, Any]:
+    given = share()
+    return _SETTINGS if given is None else {**_SETTINGS, "INFERENCE_NUM_THREADS": given}
 
 
 @dataclass(frozen=True)

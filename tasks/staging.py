@@ -191,6 +191,10 @@ class Staging:
         records = [self.peek(ShardRecord, "shards", name) for name in names]
         return {record.shard: record for record in records if record is not None}
 
+    def is_finished(self, shard: int) -> bool:
+        """Whether somebody has finished this shard."""
+        return self.storage.exists(self.key("shards", f"{shard:05d}.json"))
+
     def unfinished(self) -> list[int]:
         """The shards that are still to be done."""
         done = self.finished()

@@ -32,6 +32,7 @@ from darkroom.errors import WrongUse
 from darkroom.reasons import Reason
 from tasks.decode import Limits
 from tasks.knobs import Preprocessing
+from tasks.machine import cores
 from tasks.memory import return_large_blocks
 from tasks.worker_process import Died, TooSlow, WorkerProcess
 
@@ -100,7 +101,7 @@ class DecodePool:
         processes: int | None = None,
         limits: Limits | None = None,
     ) -> None:
-        processes = _cores() if processes is None else processes
+        processes = cores() if processes is None else processes
         if processes < 1:
             raise WrongUse("a decode pool needs a process", expected="processes ≥ 1", found=processes)
         return_large_blocks()
@@ -193,8 +194,3 @@ class DecodePool:
                 thumbnail=thumbnail,
             )
         return Refused(job.key, Reason.DECODER_CRASHED, str(death), job.content_id)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
