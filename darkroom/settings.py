@@ -105,15 +105,15 @@ class RunOptions(Form):
         ge=1,
         le=256,
         title="Workers",
-        description="So many processes for the runner processes, and for a Dask cluster of the run's own; each loads the "
-        "model, and computes with its share of the cores.",
+        description="So many processes for the runner processes, and for a Dask cluster of the run's own; each loads "
+        "the model, and computes with its share of the cores.",
     )
     dask_address: str = Field(
         default="",
         pattern=r"^(((tcp|tls)://)?[^/\s]+:\d+)?$",
         title="Dask scheduler",
-        description="Its address, such as tcp://10.0.0.5:8786, for the runner dask. Empty: a cluster on this machine that "
-        "ends with the run.",
+        description="Its address, such as tcp://10.0.0.5:8786, for the runner dask. Empty: a cluster on this machine "
+        "that ends with the run.",
     )
     engine: EngineName = Field(
         default="auto",

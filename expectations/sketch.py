@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -44,17 +45,31 @@ class Metric:
         """Whether it has a mean."""
         return not self.categories
 
+    @cached_property
+    def _edges(self) -> NDArray[np.float64]:
+        return np.asarray(self.edges, np.float64)
+
+    @cached_property
+    def _inner_shown(self) -> NDArray[np.float64]:
+        return np.asarray(self.shown[1:-1], np.float64)
+
     def codes(self, values: pd.Series) -> NDArray[np.int64]:
         """The bin of each value, −1 where it is missing."""
         if self.numeric:
             numbers = values.to_numpy(np.float64)
-            return np.where(np.isnan(numbers), -1, np.searchsorted(self.edges, numbers, side="right"))
+            return np.where(np.isnan(numbers), -1, self._edges.searchsorted(numbers, side="right"))
         place = {name: number for number, name in enumerate(self.categories)}
         return np.array([-1 if pd.isna(value) else place.get(str(value), len(place)) for value in values], np.int64)
 
     def clip(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Numbers inside the shown range: one odd image must not move the mean of a night."""
-        return np.clip(numbers, self.shown[0], self.shown[-1])
+        return np.minimum(np.maximum(numbers, self.shown[0]), self.shown[-1])
+
+    def in_shown(self, clipped: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How many of the clipped numbers are in each of the shown bins (SHOWN_BINS): as np.histogram counts them,
+        which takes ten times as long for a few.
+        """
+        return np.bincount(self._inner_shown.searchsorted(clipped, side="right"), minlength=SHOWN_BINS)
 
     @property
     def bins(self) -> int:
@@ -142,9 +157,10 @@ def sketch_rows(rows: pd.DataFrame, metrics: tuple[Metric, ...], classes: tuple[
         sketch.present[row] = known.sum()
         if metric.numeric:
             numbers = column.to_numpy(np.float64)[known]
+            clipped = metric.clip(numbers)
             sketch.sums[row] = numbers.sum()
-            sketch.clipped[row] = metric.clip(numbers).sum()
-            sketch.shown[row] = np.histogram(metric.clip(numbers), metric.shown)[0]
+            sketch.clipped[row] = clipped.sum()
+            sketch.shown[row] = metric.in_shown(clipped)
     return replace(sketch, rows=len(rows))
 
 

@@ -130,7 +130,7 @@ def _on_dask(run: RunOptions, lacks: Lacks) -> Iterator[TaskRunner[Any]]:
     """On the cluster that is named; or on one of this machine that ends with the run: a shared one forgets nothing
     (prefect#21697), and its workers may have been started by anybody.
     """
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
     # One thread: Dask gives a worker as many tasks as it has threads, and each task wants the whole worker.
     own = {

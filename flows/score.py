@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from darkroom.errors import InboxMissing, StorageError
+from darkroom.errors import InboxMissing, StorageError, WorkersLost
 from darkroom.names import from_text
 from darkroom.night import folder_of_night, folder_of_nights, is_a_folder_a_night, night_of
 from darkroom.orchestrator.events import night_failed
@@ -34,7 +34,7 @@ from flows.night_words import intake_sentence, settled_sentence, tell_evaluated
 from flows.nights_before import nights_before, realised_before
 from flows.parameters import BundlePath, InboxPath, IntakeForm, NightForm, ResultsPath, RunForm, delivered
 from flows.pictures import draw_night
-from flows.runners import Handful, WorkersLost, handfuls, in_turn, workers_for
+from flows.runners import Handful, handfuls, in_turn, workers_for
 from flows.telling import tell_night, tell_untold, write_metrics
 from flows.whence import whence
 from tasks import held, publish, untold

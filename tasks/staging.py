@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import pandas as pd
@@ -158,6 +159,7 @@ class Staging:
         self.storage.write(self.key("manifest.parquet"), parquet_bytes(manifest.files, ROWS_A_FILES_PART))
         self.storage.write(self.key("to_score.parquet"), parquet_bytes(to_score, shard_size))
         self.storage.write(self.key("manifest.json"), record.model_dump_json().encode())
+        _footer.cache_clear()
 
     def frozen(self) -> ManifestRecord | None:
         """What was frozen; None: the run has not come that far."""
@@ -181,7 +183,7 @@ class Staging:
 
     def shard(self, shard: int) -> pa.Table:
         """What one shard is to score: path (relative to the inbox, as text), content_id, size."""
-        with self._parquet(self.key("to_score.parquet")) as file:
+        with self._parquet(self.key("to_score.parquet"), _footer(self)) as file:
             return file.read_row_group(shard).cast(TO_SCORE)
 
     def finished(self, known: Collection[int] = ()) -> dict[int, ShardRecord]:
@@ -228,10 +230,10 @@ class Staging:
         return record
 
     @contextmanager
-    def _parquet(self, key: str) -> Iterator[Any]:
+    def _parquet(self, key: str, footer: Any = None) -> Iterator[Any]:
         filesystem, path = self.storage.arrow(key)
         try:
-            with pq.ParquetFile(path, filesystem=filesystem) as file:
+            with pq.ParquetFile(path, filesystem=filesystem, metadata=footer) as file:
                 yield file
         except (OSError, pa.ArrowException) as error:
             raise self._unreadable(key, str(error)) from error
@@ -242,6 +244,13 @@ class Staging:
             file=self.storage.describe(key),
             todo=f"remove {self.storage.describe(self.key())}; the night is then scored from its start",
         )
+
+
+@lru_cache(maxsize=2)
+def _footer(staging: Staging) -> Any:
+    """Where the shards of a run lie in their file. Of ten thousand it takes as long to read as some shards to score."""
+    with staging._parquet(staging.key("to_score.parquet")) as file:
+        return file.metadata
 
 
 @dataclass

@@ -1,0 +1,103 @@
+"""Ten thousand shards through the orchestrator, looked at in an instant: what is left is the cost of orchestration.
+
+The flow, the Prefect server, the staging, the commit and the page are real. Only the look at the images of a shard is
+not: it returns the row of an image that was looked at before, under the name and the content of this one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+
+import psutil
+
+from benchmarks.harness import Measured, Row
+from darkroom.settings import IntakeOptions, NightOptions, RunOptions
+
+SHARDS: Final = 10_000
+# After so many the server has loaded whatever it loads.
+EARLY: Final = 1_000
+
+
+def ten_thousand_shards() -> Mapping[str, Measured]:
+    """Seconds of the whole night, and the server's memory at its end against that after the first thousand shards."""
+    from benchmarks.speed import bundle, draw_photo, work
+
+    photo = work() / "one-of-ten-thousand.jpg"
+    draw_photo(1).resize((64, 48)).save(photo, quality=80)
+    return night_of_shards(bundle(0.35, "load_img").path, photo.read_bytes(), work() / "shards", SHARDS)
+
+
+def night_of_shards(bundle: Path, photo: bytes, folder: Path, shards: int) -> Mapping[str, Measured]:
+    """Each shard is one image: this photo, made another content by some bytes behind its end."""
+    from darkroom.orchestrator import api
+    from flows import score as flow
+
+    inbox = folder / "inbox"
+    inbox.mkdir(parents=True)
+    for number in range(shards):
+        (inbox / f"{number:05d}.jpg").write_bytes(photo + f"{number:05d}".encode())
+    look = _instantly(bundle, inbox / "00000.jpg")
+    with api(), mock.patch.object(flow, "look", look), _watched(folder) as watched:
+        started = time.perf_counter()
+        flow.score(
+            bundle=bundle,
+            inbox=str(inbox),
+            results=folder / "results",
+            night=NightOptions(night=date(2026, 3, 1)),
+            intake=IntakeOptions(settle_seconds=0),
+            run=RunOptions(shard_size=1),
+        )
+        seconds = time.perf_counter() - started
+    early = next(memory for done, memory in watched if done >= min(EARLY, shards))
+    late = watched[-1][1]
+    note = f"{shards / seconds:.0f} shards a second; proof, intake, page and commit are among it"
+    memory = f"{early / 1e6:.0f} MB after {EARLY:,} shards, {late / 1e6:.0f} MB at the end of the night"
+    return {
+        "ten_thousand_shards_seconds": Measured(seconds, note),
+        "ten_thousand_shards_server_memory": Measured(late / early, memory, watched),
+    }
+
+
+def _instantly(bundle: Path, photo: Path) -> Callable[..., Any]:
+    from flows.looking import Looked, look, prove
+    from tasks.workers import Job
+
+    known = look([Job(photo.name, photo)], prove(bundle, "auto"))
+
+    def looked(jobs: Sequence[Job], *_: object, told: Callable[..., None], **__: object) -> Looked:
+        rows = known.rows.assign(content_id=[job.content_id for job in jobs], path=[str(job.key) for job in jobs])
+        told(len(jobs), ())
+        return Looked(rows, known.outcome, [])
+
+    return looked
+
+
+@contextmanager
+def _watched(folder: Path) -> Iterator[list[tuple[int, int]]]:
+    """Every second: shards that are finished, and resident bytes of the server that this process has started."""
+    seen: list[tuple[int, int]] = [(0, 0)]
+    over = threading.Event()
+
+    def watch() -> None:
+        servers = [one for one in psutil.Process().children(recursive=True) if "server_main" in str(one.cmdline())]
+        while not over.wait(1):
+            done = sum(1 for _ in folder.glob("results/staging/*/shards/*.json"))
+            seen.append((max(done, seen[-1][0]), sum(one.memory_info().rss for one in servers)))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+ROWS: Mapping[str, Row] = {"ten_thousand_shards": ten_thousand_shards}
