@@ -1,19 +1,18 @@
 """Ten thousand shards through the orchestrator, looked at in an instant: what is left is the cost of orchestration.
 
 The flow, the Prefect server, the staging, the commit and the page are real. Only the look at the images of a shard is
-not: it returns the row of an image that was looked at before, under the name and the content of this one.
+not: benchmarks.instant returns the row of an image that was looked at before, under the name and content of this one.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
-from unittest import mock
+from typing import Final
 
 import psutil
 
@@ -35,24 +34,26 @@ def ten_thousand_shards() -> Mapping[str, Measured]:
 
 
 def night_of_shards(bundle: Path, photo: bytes, folder: Path, shards: int) -> Mapping[str, Measured]:
-    """Each shard is one image: this photo, made another content by some bytes behind its end."""
+    """Each shard is one image: this photo, made another content by some bytes behind its end. Two workers."""
+    import dask
+
     from darkroom.orchestrator import api
-    from flows import score as flow
+    from flows.score import score
 
     inbox = folder / "inbox"
     inbox.mkdir(parents=True)
     for number in range(shards):
         (inbox / f"{number:05d}.jpg").write_bytes(photo + f"{number:05d}".encode())
-    look = _instantly(bundle, inbox / "00000.jpg")
-    with api(), mock.patch.object(flow, "look", look), _watched(folder) as watched:
+    instantly = dask.config.set({"distributed.worker.preload": ["benchmarks.instant"]})
+    with api(), instantly, _watched(folder) as watched:
         started = time.perf_counter()
-        flow.score(
+        score(
             bundle=bundle,
             inbox=str(inbox),
             results=folder / "results",
             night=NightOptions(night=date(2026, 3, 1)),
             intake=IntakeOptions(settle_seconds=0),
-            run=RunOptions(shard_size=1),
+            run=RunOptions(shard_size=1, runner="dask", workers=2),
         )
         seconds = time.perf_counter() - started
     early = next(memory for done, memory in watched if done >= min(EARLY, shards))
@@ -63,20 +64,6 @@ def night_of_shards(bundle: Path, photo: bytes, folder: Path, shards: int) -> Ma
         "ten_thousand_shards_seconds": Measured(seconds, note),
         "ten_thousand_shards_server_memory": Measured(late / early, memory, watched),
     }
-
-
-def _instantly(bundle: Path, photo: Path) -> Callable[..., Any]:
-    from flows.looking import Looked, look, prove
-    from tasks.workers import Job
-
-    known = look([Job(photo.name, photo)], prove(bundle, "auto"))
-
-    def looked(jobs: Sequence[Job], *_: object, told: Callable[..., None], **__: object) -> Looked:
-        rows = known.rows.assign(content_id=[job.content_id for job in jobs], path=[str(job.key) for job in jobs])
-        told(len(jobs), ())
-        return Looked(rows, known.outcome, [])
-
-    return looked
 
 
 @contextmanager

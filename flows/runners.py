@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Final
@@ -152,7 +152,8 @@ def _on_dask(run: RunOptions, lacks: Lacks) -> Iterator[TaskRunner[Any]]:
             yield runner
         finally:
             # What the last tasks have to tell the server must not end with the workers, nor wait for another run.
-            client.run(send_what_waits, on_error="ignore")
+            with suppress(Exception):  # a cluster that has gone: whatever ended the run is told
+                client.run(send_what_waits, on_error="ignore")
 
 
 def _ask_workers(client: Any, address: str, lacks: Lacks) -> None:

@@ -167,7 +167,7 @@ def look_at_all(attempt: Run, shards: Sequence[int], proof: Proof, run: RunOptio
     while shards:
         try:
             with workers_for(run, partial(lacking, staging, proof)) as workers:
-                workers.map(look_at_shards, {"shards": handfuls(shards), **same}).result()
+                workers.map(look_at_shards, {"shards": handfuls(shards), **same}).result()  # type: ignore[arg-type]
                 return
         except WorkersLost as error:
             lost += 1
