@@ -6,6 +6,7 @@ not: benchmarks.instant returns the row of an image that was looked at before, u
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -68,14 +69,15 @@ def night_of_shards(bundle: Path, photo: bytes, folder: Path, shards: int) -> Ma
 
 @contextmanager
 def _watched(folder: Path) -> Iterator[list[tuple[int, int]]]:
-    """Every second: shards that are finished, and resident bytes of the server that this process has started."""
+    """Every few seconds: shards that are finished, and resident bytes of the server that this process has started."""
     seen: list[tuple[int, int]] = [(0, 0)]
     over = threading.Event()
 
     def watch() -> None:
         servers = [one for one in psutil.Process().children(recursive=True) if "server_main" in str(one.cmdline())]
-        while not over.wait(1):
-            done = sum(1 for _ in folder.glob("results/staging/*/shards/*.json"))
+        while not over.wait(5):
+            at_work = [os.listdir(place) for place in folder.glob("results/staging/*/shards")]  # noqa: PTH208
+            done = sum(name.endswith(".json") for names in at_work for name in names)
             seen.append((max(done, seen[-1][0]), sum(one.memory_info().rss for one in servers)))
 
     thread = threading.Thread(target=watch, daemon=True)

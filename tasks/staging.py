@@ -160,6 +160,7 @@ class Staging:
         self.storage.write(self.key("to_score.parquet"), parquet_bytes(to_score, shard_size))
         self.storage.write(self.key("manifest.json"), record.model_dump_json().encode())
         _footer.cache_clear()
+        _shard.cache_clear()
 
     def frozen(self) -> ManifestRecord | None:
         """What was frozen; None: the run has not come that far."""
@@ -183,8 +184,7 @@ class Staging:
 
     def shard(self, shard: int) -> pa.Table:
         """What one shard is to score: path (relative to the inbox, as text), content_id, size."""
-        with self._parquet(self.key("to_score.parquet"), _footer(self)) as file:
-            return file.read_row_group(shard).cast(TO_SCORE)
+        return _shard(self, shard)
 
     def finished(self, known: Collection[int] = ()) -> dict[int, ShardRecord]:
         """The finished shards, without reading those that are `known`: a run that resumes leaves them out."""
@@ -251,6 +251,13 @@ def _footer(staging: Staging) -> Any:
     """Where the shards of a run lie in their file. Of ten thousand it takes as long to read as some shards to score."""
     with staging._parquet(staging.key("to_score.parquet")) as file:
         return file.metadata
+
+
+@lru_cache(maxsize=1)
+def _shard(staging: Staging, shard: int) -> pa.Table:
+    """Asked for twice: by who looks at the shard, and by who finishes it."""
+    with staging._parquet(staging.key("to_score.parquet"), _footer(staging)) as file:
+        return file.read_row_group(shard).cast(TO_SCORE)
 
 
 @dataclass

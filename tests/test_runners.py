@@ -250,13 +250,14 @@ _ANOTHER_MACHINE = """
 from dataclasses import replace
 from tasks.inference import KerasEngine
 
-computed = KerasEngine.run
+def dask_setup(worker):
+    computed = KerasEngine.run
 
-def run(engine, tensors):
-    outputs = computed(engine, tensors)
-    return replace(outputs, probabilities=outputs.probabilities[:, ::-1].copy())
+    def run(engine, tensors):
+        outputs = computed(engine, tensors)
+        return replace(outputs, probabilities=outputs.probabilities[:, ::-1].copy())
 
-KerasEngine.run = run
+    KerasEngine.run = run
 """
 
 
