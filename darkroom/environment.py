@@ -19,6 +19,8 @@ READ: Final = {
     "DARKROOM_REPORTS_URL": "The address of a server of your own that shows the pages: links lead there. "
     "`darkroom serve` sets it for its runs.",
     "DARKROOM_REPORTS_FOLDER": "The folder that this server shows. Unset: the one named reports in the path of a page.",
+    "DARKROOM_CORES": "How many cores a worker of a Dask cluster computes with. Unset: as many as it has threads. Set "
+    "for the workers that a run starts itself, with OMP_NUM_THREADS and its like: their share.",
     "NO_PROXY": "Hosts that are reached without a proxy; 127.0.0.1 is added while a command runs. So is no_proxy.",
     "XDG_CACHE_HOME": "Where the empty database of the command's own server is kept. Unset: ~/.cache.",
     "TF_CPP_MIN_LOG_LEVEL": "What TensorFlow says: 3 is nothing, which is set where nobody says otherwise.",

@@ -13,7 +13,8 @@ DarkroomError
     ├── StorageError        the disk or the object store refused
     ├── CommitConflict      somebody else took the number; the caller tries again
     ├── TrainingFailed      the training ended without a model worth sealing
-    └── OrchestratorError   no Prefect server, or one that does not answer
+    ├── OrchestratorError   no Prefect server or Dask cluster, or one that does not answer
+    └── WorkersLost         worker processes end before they finish a shard, again and again
 
 Every error names what happened, which parameter or file, what was expected and found, and what to do; all survive
 pickling, because they travel between processes.
@@ -182,7 +183,14 @@ class TrainingFailed(Failed):
 
 
 class OrchestratorError(Failed):
-    """No Prefect server, or one that does not answer.
+    """No Prefect server or Dask cluster, or one that does not answer.
 
-    To do: start the server that PREFECT_API_URL names, or unset it.
+    To do: start the server that PREFECT_API_URL names, or unset it; start the scheduler that dask_address names.
+    """
+
+
+class WorkersLost(Failed):
+    """Worker processes end before they finish a shard, again and again.
+
+    To do: give them more memory, or start fewer of them, and run again: what was finished is kept.
     """

@@ -77,6 +77,10 @@ class IntakeOptions(Form):
 EngineName = Literal["auto", "keras", "openvino"]
 
 
+# threads: this process. processes: several of this machine. dask: the workers of a Dask cluster.
+RunnerName = Literal["threads", "processes", "dask"]
+
+
 class RunOptions(Form):
     """How the work is cut, and what is shown."""
 
@@ -88,7 +92,28 @@ class RunOptions(Form):
         ge=1,
         le=256,
         title="Decoding processes",
-        description="So many open image files at the same time. Empty: one a core.",
+        description="So many open image files at the same time, in each worker. Empty: one a core.",
+    )
+    runner: RunnerName = Field(
+        default="threads",
+        title="Runner",
+        description="Where shards are looked at. threads: in the process of the run. processes: in several on this "
+        "machine. dask: on the workers of a Dask cluster.",
+    )
+    workers: int = Field(
+        default=2,
+        ge=1,
+        le=256,
+        title="Workers",
+        description="So many processes for the runner processes, and for a Dask cluster of the run's own; each loads "
+        "the model, and computes with its share of the cores.",
+    )
+    dask_address: str = Field(
+        default="",
+        pattern=r"^(((tcp|tls)://)?[^/\s]+:\d+)?$",
+        title="Dask scheduler",
+        description="Its address, such as tcp://10.0.0.5:8786, for the runner dask. Empty: a cluster on this machine "
+        "that ends with the run.",
     )
     engine: EngineName = Field(
         default="auto",

@@ -149,7 +149,8 @@ def names_of(rows: pd.DataFrame) -> dict[str, pd.Series]:
     """Kind → the slice of each row, missing where it is in none: its first sub-folder, its camera."""
     if rows.empty:
         return {}
-    folder = rows["path"].where(rows["path"].str.contains("/", regex=False)).str.partition("/")[0]
+    first = [path.partition("/")[0] if "/" in path else None for path in rows["path"]]
+    folder = pd.Series(first, index=rows.index, dtype="object")
     kinds = {"folder": folder, "camera": rows["camera"]} if "camera" in rows else {"folder": folder}
     return {
         # What a camera writes of itself is anybody's text, and goes into logs and sentences.

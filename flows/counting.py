@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, cast
@@ -72,7 +72,8 @@ class Counter:
         statuses = staging.read_table(staging.key("manifest.parquet"), ["status"])["status"]
         self._aside_before = pc.sum(pc.equal(statuses, str(FileStatus.QUARANTINED))).as_py() or 0
         self._lock = threading.Lock()
-        self._finished: dict[int, tuple[int, int]] = {}
+        self._finished: set[int] = set()
+        self._of_finished = (0, self._aside_before)
         self._at_work: dict[int, tuple[int, int]] = {}
         self.look_around()
         self._begun = time.monotonic()
@@ -82,15 +83,19 @@ class Counter:
     def count(self, shard: int, done: int, quarantined: int) -> HowFar:
         """A shard that is at work in this process has come so far."""
         with self._lock:
-            self._at_work[shard] = (done, quarantined)
+            if shard not in self._finished:
+                self._at_work[shard] = (done, quarantined)
         return self.how_far()
 
     def look_around(self) -> None:
         """Take in the shards that were finished since, also on other machines."""
-        known = self._finished.keys()
-        found = {shard: _counts_of(self._staging, record) for shard, record in self._staging.finished(known).items()}
+        finished = self._staging.finished(self._finished)
+        found = {shard: _counts_of(self._staging, record) for shard, record in finished.items()}
         with self._lock:
-            self._finished |= found
+            new = found.keys() - self._finished
+            self._of_finished = _summed([self._of_finished, *(found[shard] for shard in new)])
+            self._finished |= new
+            self._at_work = {shard: counts for shard, counts in self._at_work.items() if shard not in new}
 
     def how_far(self) -> HowFar:
         """Now."""
@@ -113,9 +118,7 @@ class Counter:
         return HowFar(done, self._total, quarantined, _rate(done - self._done_before, took)), took
 
     def _counts(self) -> tuple[int, int]:
-        both = {**self._at_work, **self._finished}
-        aside = self._aside_before + sum(aside for _, aside in both.values())
-        return sum(done for done, _ in both.values()), aside
+        return _summed([self._of_finished, *self._at_work.values()])
 
 
 # Of the runs that are counted in this process, by run id: shards are tasks, and find the counter of their run here.
@@ -216,6 +219,11 @@ def _counts_of(staging: Staging, record: ShardRecord) -> tuple[int, int]:
         reasons = staging.refused(record)["reason"].to_pylist()
         aside = sum(status_of(Reason(reason)) is FileStatus.QUARANTINED for reason in reasons)
     return record.rows + record.refused_rows, aside
+
+
+def _summed(counts: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    done, aside = zip(*counts, strict=True)
+    return sum(done), sum(aside)
 
 
 def _rate(images: int, seconds: float) -> float | None:

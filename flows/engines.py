@@ -17,6 +17,7 @@ from tasks import openvino_engine as openvino
 from tasks.bundle import Bundle, replay_goldens
 from tasks.goldens.replay import OTHER_ENGINE_TOLERANCE
 from tasks.inference import Engine, KerasEngine, load_engine
+from tasks.machine import share
 from tasks.parity import EMBEDDING_TOLERANCE, Parity, compare, keep, kept
 from tasks.workers import DecodePool, Job, Wanted
 
@@ -26,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 def reference_of(bundle: Bundle) -> KerasEngine:
     """The engine that every bundle is sealed with."""
     shape = bundle.preprocessing.input_shape
-    return load_engine(bundle.model_path, bundle.manifest.embedding_layer, input_shape=shape)
+    return load_engine(bundle.model_path, bundle.manifest.embedding_layer, share(), input_shape=shape)
 
 
 def engine_for(bundle: Bundle, wanted: EngineName) -> Engine:

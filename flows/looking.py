@@ -109,7 +109,7 @@ def prove_model(path: Path, engine_name: EngineName = "keras") -> ProvedModel:
     replay = replay_goldens(bundle, engine)
     proof = Proof(
         bundle_id=bundle.id,
-        path=str(bundle.path),
+        path=str(bundle.path.absolute()),  # a worker may stand elsewhere
         goldens=replay.n,
         max_probability_difference=replay.max_probability_difference,
         engine=engine.name,
@@ -127,7 +127,7 @@ def prove(path: Path, engine_name: EngineName = "keras") -> Instruments:
     knowledge = Knowledge.from_files(model.bundle.read_bytes, model.bundle.has)
     instruments = Instruments(model.bundle, model.engine, knowledge, model.proof)
     _proved.clear()
-    _proved[str(model.bundle.path)] = instruments
+    _proved[model.proof.path] = instruments
     return instruments
 
 
@@ -137,7 +137,7 @@ def proved(path: Path, engine_name: EngineName = "keras") -> Instruments:
     The digests are checked each time, so that a bundle that changed in the meantime is not taken for the proved one.
     """
     bundle = open_bundle(find_bundle(path))
-    known = _proved.get(str(bundle.path))
+    known = _proved.get(str(bundle.path.absolute()))
     same = known is not None and known.bundle.id == bundle.id and engine_name == known.proof.engine_name
     return known if same and known is not None else prove(path, engine_name)
 

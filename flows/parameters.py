@@ -13,6 +13,7 @@ from darkroom.errors import InboxMissing, WrongUse
 from darkroom.forms import grouped, optional, titled
 from darkroom.night import folder_of_nights, is_a_folder_a_night
 from darkroom.settings import ExaminationOptions, IntakeOptions, NightOptions, RunOptions, TrainingRecipe
+from flows.runners import its_cluster
 from tasks.bundle import find_bundle
 from tasks.bundle.versions import NAME
 
@@ -109,6 +110,6 @@ PageFolder = Annotated[Path | SkipJsonSchema[None], optional("Folder of the page
 Promote = Annotated[bool, titled("Put into use")]
 NightForm = Annotated[NightOptions, grouped("Which night")]
 IntakeForm = Annotated[IntakeOptions, grouped("Intake")]
-RunForm = Annotated[RunOptions, grouped("The run", its_suites)]
+RunForm = Annotated[RunOptions, grouped("The run", its_suites, its_cluster)]
 RecipeForm = Annotated[TrainingRecipe, grouped("Recipe", its_files)]
 ExaminationForm = Annotated[ExaminationOptions, grouped("Examination")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,8 @@ from prefect import flow, get_run_logger, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from darkroom.errors import InboxMissing, StorageError
+from darkroom.errors import InboxMissing, StorageError, WorkersLost
 from darkroom.names import from_text
 from darkroom.night import folder_of_night, folder_of_nights, is_a_folder_a_night, night_of
 from darkroom.orchestrator.events import night_failed
@@ -23,18 +23,18 @@ from darkroom.progress import now as now_doing
 from darkroom.reasons import NightVerdict
 from darkroom.results import commits, history, learned_minimum, now
 from darkroom.settings import EngineName, IntakeOptions, NightOptions, RunOptions
-from darkroom.storage import storage_at
 from darkroom.summary import NightSummary
 from expectations.budget import Budget
 from flows.counting import count, counted
 from flows.evaluation import Evaluated, NightFacts, RowEvidence, estimate_rows, evaluate, team_suites
 from flows.in_the_ui import show_night
-from flows.looking import Proof, instruments_of, look, prove
+from flows.looking import Instruments, Proof, instruments_of, look, prove
 from flows.naming import named
 from flows.night_words import intake_sentence, settled_sentence, tell_evaluated
 from flows.nights_before import nights_before, realised_before
 from flows.parameters import BundlePath, InboxPath, IntakeForm, NightForm, ResultsPath, RunForm, delivered
 from flows.pictures import draw_night
+from flows.runners import Handful, handfuls, in_turn, workers_for
 from flows.telling import tell_night, tell_untold, write_metrics
 from flows.whence import whence
 from tasks import held, publish, untold
@@ -56,8 +56,8 @@ from tasks.workers import Job, Refused
 # lets go when it dies, however it dies; this is for one that hangs.
 _PATIENCE_SECONDS = 3600.0
 
-# A shard already uses every core, for decoding and for the network.
-_ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+# So often workers may all be lost before the night is given up: what they finished in between is kept.
+_ATTEMPTS = 3
 
 
 @flow(
@@ -65,7 +65,6 @@ _ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
     flow_run_name=named("{night}", " {bundle}"),
     on_failure=[night_failed],
     on_crashed=[night_failed],
-    task_runner=_ONE_AT_A_TIME,
 )
 def score(
     bundle: BundlePath,
@@ -94,7 +93,7 @@ def score(
         tell_untold(attempt)
         shards = take_in(attempt, inbox, proof, intake, run)
         with counted(attempt):
-            look_at_shard.map(shards, unmapped(attempt.id), unmapped(results), unmapped(proof), unmapped(run)).result()
+            look_at_all(attempt, shards, proof, run)
         settled = settle(attempt)
         evaluated = evaluate_night(attempt, inbox, settled, proof, intake, run)
         page = draw_page(attempt, inbox, settled, evaluated, proof, results, run)
@@ -161,18 +160,49 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
     return staging.unfinished()
 
 
-@task(name="look at a shard", task_run_name="look at shard {shard}", retries=2, cache_policy=NO_CACHE)
-def look_at_shard(shard: int, run_id: str, results: Path, proof: Proof, run: RunOptions) -> None:
+def look_at_all(attempt: Run, shards: Sequence[int], proof: Proof, run: RunOptions) -> None:
+    """All of these shards, on the workers that the run asks for; of workers that die, others take over what is left."""
+    staging, lost = attempt.staging, 0
+    same = {"staging": unmapped(staging), "proof": unmapped(proof), "run": unmapped(run)}
+    while shards:
+        try:
+            with workers_for(run, partial(lacking, staging, proof)) as workers:
+                workers.map(look_at_shards, {"shards": handfuls(shards), **same}).result()  # type: ignore[arg-type]
+                return
+        except WorkersLost as error:
+            lost += 1
+            if lost == _ATTEMPTS:
+                raise
+            get_run_logger().warning("Begun again with what is left: %s", error.what)
+            shards = staging.unfinished()
+
+
+def lacking(staging: Staging, proof: Proof) -> str | None:
+    """Asked inside a worker of a cluster: what it cannot see of this run."""
+    if staging.record() is None:
+        return f"this run is not in {staging.storage.describe('staging')}"
+    return None if Path(proof.path).is_dir() else f"there is no bundle at {proof.path}"
+
+
+@task(name="look at shards", task_run_name="look at {shards}", retries=2, cache_policy=NO_CACHE)
+def look_at_shards(shards: Handful, staging: Staging, proof: Proof, run: RunOptions) -> None:
+    """Look at some shards, but for those that are finished: a task may be repeated, by whomever."""
+    with in_turn():
+        instruments = instruments_of(proof)
+        for shard in shards.shards:
+            if not staging.is_finished(shard):
+                look_at_shard(shard, staging, instruments, run)
+
+
+def look_at_shard(shard: int, staging: Staging, instruments: Instruments, run: RunOptions) -> None:
     """Decode, measure, predict and doubt the images of one shard; its rows, refusals and evidence go to staging."""
-    staging = Staging(storage_at(results), run_id)
     record = staging.record()
-    instruments = instruments_of(proof)
     rows = staging.shard(shard).to_pylist() if record is not None else []
     folder = Path(from_text(record.inbox)) if record is not None else Path()
     jobs = [Job(row["path"], folder / from_text(row["path"]), content_id=row["content_id"]) for row in rows]
 
     def told(done: int, refused: Sequence[Refused]) -> None:
-        count(run_id, shard, done, [one.reason for one in refused])
+        count(staging.run, shard, done, [one.reason for one in refused])
 
     looked = look(jobs, instruments, processes=run.processes, teams=team_suites(run.suites), told=told)
     sizes = {row["path"]: row["size"] for row in rows}

@@ -9,7 +9,7 @@ import tempfile
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 
 def import_tensorflow() -> Any:
@@ -36,9 +36,20 @@ def import_tensorflow() -> Any:
     return tensorflow
 
 
+# How many cores a process may use that is one of several workers of a machine.
+SHARE: Final = "DARKROOM_CORES"
+
+
+def share() -> int | None:
+    """Cores that this process was given; None: nobody has limited it."""
+    given = os.environ.get(SHARE, "")
+    return max(1, int(given)) if given.isdecimal() else None
+
+
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: its share of those that there are."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(share() or there, there)
 
 
 @lru_cache

@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import pandas as pd
@@ -158,6 +159,8 @@ class Staging:
         self.storage.write(self.key("manifest.parquet"), parquet_bytes(manifest.files, ROWS_A_FILES_PART))
         self.storage.write(self.key("to_score.parquet"), parquet_bytes(to_score, shard_size))
         self.storage.write(self.key("manifest.json"), record.model_dump_json().encode())
+        _footer.cache_clear()
+        _shard.cache_clear()
 
     def frozen(self) -> ManifestRecord | None:
         """What was frozen; None: the run has not come that far."""
@@ -181,8 +184,7 @@ class Staging:
 
     def shard(self, shard: int) -> pa.Table:
         """What one shard is to score: path (relative to the inbox, as text), content_id, size."""
-        with self._parquet(self.key("to_score.parquet")) as file:
-            return file.read_row_group(shard).cast(TO_SCORE)
+        return _shard(self, shard)
 
     def finished(self, known: Collection[int] = ()) -> dict[int, ShardRecord]:
         """The finished shards, without reading those that are `known`: a run that resumes leaves them out."""
@@ -190,6 +192,10 @@ class Staging:
         names = [name for name in self.storage.list(self.key("shards")) if name.endswith(".json") and name not in read]
         records = [self.peek(ShardRecord, "shards", name) for name in names]
         return {record.shard: record for record in records if record is not None}
+
+    def is_finished(self, shard: int) -> bool:
+        """Whether somebody has finished this shard."""
+        return self.storage.exists(self.key("shards", f"{shard:05d}.json"))
 
     def unfinished(self) -> list[int]:
         """The shards that are still to be done."""
@@ -224,10 +230,10 @@ class Staging:
         return record
 
     @contextmanager
-    def _parquet(self, key: str) -> Iterator[Any]:
+    def _parquet(self, key: str, footer: Any = None) -> Iterator[Any]:
         filesystem, path = self.storage.arrow(key)
         try:
-            with pq.ParquetFile(path, filesystem=filesystem) as file:
+            with pq.ParquetFile(path, filesystem=filesystem, metadata=footer) as file:
                 yield file
         except (OSError, pa.ArrowException) as error:
             raise self._unreadable(key, str(error)) from error
@@ -238,6 +244,20 @@ class Staging:
             file=self.storage.describe(key),
             todo=f"remove {self.storage.describe(self.key())}; the night is then scored from its start",
         )
+
+
+@lru_cache(maxsize=2)
+def _footer(staging: Staging) -> Any:
+    """Where the shards of a run lie in their file. Of ten thousand it takes as long to read as some shards to score."""
+    with staging._parquet(staging.key("to_score.parquet")) as file:
+        return file.metadata
+
+
+@lru_cache(maxsize=1)
+def _shard(staging: Staging, shard: int) -> pa.Table:
+    """Asked for twice: by who looks at the shard, and by who finishes it."""
+    with staging._parquet(staging.key("to_score.parquet"), _footer(staging)) as file:
+        return file.read_row_group(shard).cast(TO_SCORE)
 
 
 @dataclass

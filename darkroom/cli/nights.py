@@ -23,7 +23,7 @@ from darkroom.cli.shared import (
 )
 from darkroom.errors import StorageError
 from darkroom.forms import in_words
-from darkroom.settings import EngineName, IntakeOptions, NightOptions, RunOptions
+from darkroom.settings import EngineName, IntakeOptions, NightOptions, RunnerName, RunOptions
 
 
 class OnAlarm(StrEnum):
@@ -47,6 +47,9 @@ def score(
     expect_at_least: Annotated[int | None, typer.Option(help=in_words(IntakeOptions, "expect_at_least"))] = None,
     shard_size: Annotated[int, typer.Option(help=in_words(RunOptions, "shard_size"))] = 2000,
     processes: Annotated[int | None, typer.Option(help=in_words(RunOptions, "processes"))] = None,
+    runner: Annotated[RunnerName, typer.Option(help=in_words(RunOptions, "runner"))] = "threads",
+    workers: Annotated[int, typer.Option(help=in_words(RunOptions, "workers"))] = 2,
+    dask_address: Annotated[str, typer.Option(help=in_words(RunOptions, "dask_address"))] = "",
     engine: Annotated[EngineName, typer.Option(help=in_words(RunOptions, "engine"))] = "auto",
     suites: Annotated[Path | None, typer.Option(help=in_words(RunOptions, "suites"))] = None,
     on_alarm: Annotated[
@@ -76,6 +79,9 @@ def score(
             "run": RunOptions(
                 shard_size=shard_size,
                 processes=processes,
+                runner=runner,
+                workers=workers,
+                dask_address=dask_address,
                 engine=engine,
                 suites=suites,
                 on_alarm=on_alarm.value,

@@ -139,13 +139,23 @@ def send_what_waits() -> None:
     sending.join(timeout=20)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Prefect's own lines and tracebacks out of the terminal: the caller gets the exception itself."""
+def console_is_quiet() -> bool:
+    """Whether Prefect's lines are kept out of the terminal: the processes of a run should keep theirs out, too."""
+    with _lock:
+        return _address is not None and not _lines_are_wanted()
+
+
+def _lines_are_wanted() -> bool:
     from prefect.settings import get_current_settings
 
     stated = get_current_settings().to_environment_variables(exclude_unset=True)
-    if "PREFECT_LOGGING_LEVEL" in stated or "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL" in os.environ:
+    return "PREFECT_LOGGING_LEVEL" in stated or "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL" in os.environ
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Prefect's own lines and tracebacks out of the terminal: the caller gets the exception itself."""
+    if _lines_are_wanted():
         yield
         return
     import prefect.main  # noqa: F401  sets the handlers up
