@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ from darkroom.reasons import FileStatus, Reason
 from darkroom.results import now
 from darkroom.schemas import FILES
 from darkroom.summary import Counts
+from tasks.content_ids import BYTES, as_texts, packed
 from tasks.formats import FORMAT_EXTENSIONS, sniff
 from tasks.identity import FIRST_BYTES, NotRead, Seen, content_id, first_bytes, not_read, opened
 from tasks.ledger import Ledger
@@ -61,8 +62,8 @@ class Manifest:
     @property
     def to_score(self) -> pa.Table:
         """What is to be scored: TO_SCORE columns, each content once, in the order of the walk."""
-        wanted = self.files.filter(pc.equal(self.files["status"], FileStatus.SCORED))
-        return wanted.select(TO_SCORE.names).cast(TO_SCORE)
+        files = self.files.select(TO_SCORE.names)
+        return files.filter(pc.equal(self.files["status"], FileStatus.SCORED)).cast(TO_SCORE)
 
     @property
     def counts(self) -> Counts:
@@ -137,7 +138,8 @@ class _Rows:
         self.status: NDArray[np.int8] = np.full(count, -1, np.int8)
         self.reason: NDArray[np.int8] = np.full(count, -1, np.int8)
         self.detail: dict[int, str] = {}
-        self.content = pa.chunked_array([pa.nulls(count, pa.string())])
+        self.content = np.zeros((count, BYTES), np.uint8)
+        self.known: NDArray[np.bool_] = np.zeros(count, np.bool_)
         for row, decision in walked.decided.items():
             self.decide(row, *decision)
 
@@ -153,8 +155,7 @@ class _Rows:
 
     def unknown(self) -> NDArray[np.int64]:
         """Rows that nobody has decided on, and whose content is not known."""
-        known = self.content.is_valid().to_numpy()
-        return np.flatnonzero((self.status < 0) & ~known)
+        return np.flatnonzero((self.status < 0) & ~self.known)
 
     def believe(self, texts: pa.ChunkedArray, index: pa.Table | None) -> None:
         """Take from the index what has not changed since."""
@@ -166,7 +167,8 @@ class _Rows:
             same &= pc.fill_null(index[name], -2).to_numpy()[place] == mine
         not_images = pc.equal(index["status"], FileStatus.NOT_AN_IMAGE).to_numpy()[place]
         self.status[same & not_images] = _STATUSES.index(FileStatus.NOT_AN_IMAGE)
-        self.content = index["content_id"].take(pa.array(place, mask=~same | not_images))
+        self.known = same & ~not_images
+        self.content[self.known] = packed(index["content_id"].take(pa.array(place[self.known])))
 
     def settle(self, texts: pa.ChunkedArray, clock: int, seconds: float, sleep: Callable[[float], None]) -> None:
         """Defer what is still being written."""
@@ -193,8 +195,6 @@ class _Rows:
     def identify(self, texts: pa.ChunkedArray, formats: frozenset[str], max_bytes: int, threads: int) -> None:
         """Read what nobody knows yet."""
         rows = self.unknown()
-        place = np.full(len(self.status), -1, np.int64)
-        chunks = []
         with ThreadPoolExecutor(threads, thread_name_prefix="intake") as pool:
             for start in range(0, len(rows), _FILES_A_SLICE):
                 part = rows[start : start + _FILES_A_SLICE]
@@ -203,17 +203,14 @@ class _Rows:
                 found = pool.map(
                     lambda turn: [self._identify(row, text, formats, max_bytes) for row, text in turn], turns
                 )
-                ids = []
                 for row, (content, problem) in zip(part, (item for turn in found for item in turn), strict=True):
-                    ids.append(content)
+                    if content is not None:
+                        self.known[row] = True
+                        self.content[row] = np.frombuffer(bytes.fromhex(content), np.uint8)
                     if isinstance(problem, NotRead):
                         self.refuse(int(row), problem)
                     elif problem is not None:
                         self.decide(int(row), problem)
-                chunks.append(pa.array(ids, pa.string()))
-        place[rows] = np.arange(len(rows))
-        read = pa.chunked_array(chunks, pa.string()).take(pa.array(place, mask=place < 0))
-        self.content = pc.coalesce(self.content, read)
 
     def _identify(
         self, row: int, text: str, formats: frozenset[str], max_bytes: int
@@ -230,12 +227,12 @@ class _Rows:
     def tell_new(self, ledger: Ledger) -> None:
         """Scored before, to be scored, or a duplicate of what is to be scored."""
         rows = np.flatnonzero(self.status < 0)
-        ids = self.content.take(pa.array(rows))
-        before = pc.is_in(ids, value_set=ledger.already_scored(ids)).to_numpy()
+        before = ledger.are_scored(self.content[rows])
         self.status[rows[before]] = _STATUSES.index(FileStatus.SCORED_BEFORE)
-        rows, ids = rows[~before], ids.filter(pa.array(~before))
+        rows = rows[~before]
         # Files before links, each in the order of the walk: the path that a person would name.
         order = np.lexsort((rows, self.link[rows]))
+        ids = as_texts(self.content[rows], self.known[rows])
         codes = pc.index_in(ids, value_set=pc.unique(ids)).to_numpy()[order]
         first = np.unique(codes, return_index=True)[1]
         self.status[rows] = _STATUSES.index(FileStatus.DUPLICATE)
@@ -246,13 +243,13 @@ class _Rows:
         columns = {
             "path": texts,
             "status": _words(_STATUSES, self.status),
-            "content_id": self.content,
+            "content_id": as_texts(self.content, self.known),
             "reason": _words(_REASONS, self.reason),
             **{
                 name: pa.array(values, mask=unseen)
                 for name, values in (("size", self.size), ("mtime_ns", self.mtime_ns), ("inode", self.inode))
             },
-            "detail": pa.array([self.detail.get(row) or None for row in range(len(self.status))], pa.string()),
+            "detail": _sparse(self.detail, len(self.status)),
         }
         return pa.table(columns).cast(MANIFEST)
 
@@ -292,3 +289,10 @@ def _suffix(text: str) -> str:
 
 def _words(words: list[FileStatus] | list[Reason], codes: NDArray[np.int8]) -> pa.Array:
     return pa.array([str(word) for word in words]).take(pa.array(codes, mask=codes < 0))
+
+
+def _sparse(texts: Mapping[int, str], rows: int) -> pa.Array:
+    """The texts of few rows, and null in all others."""
+    place = np.full(rows, -1, np.int32)
+    place[list(texts)] = np.arange(len(texts))
+    return pa.array([text or None for text in texts.values()], pa.string()).take(pa.array(place, mask=place < 0))
