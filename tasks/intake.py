@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -118,7 +118,7 @@ def take_in(
     texts = walked.texts()
     rows = _Rows(walked)
     if not rehash:
-        rows.believe(texts, ledger.index_of(inbox_text(inbox)))
+        rows.believe(texts, ledger.index_parts(inbox_text(inbox)))
     rows.settle(texts, clock, settle_seconds, sleep)
     rows.identify(texts, frozenset(formats), max_bytes, threads or min(8, 2 * (os.cpu_count() or 1)))
     rows.tell_new(ledger)
@@ -157,18 +157,25 @@ class _Rows:
         """Rows that nobody has decided on, and whose content is not known."""
         return np.flatnonzero((self.status < 0) & ~self.known)
 
-    def believe(self, texts: pa.ChunkedArray, index: pa.Table | None) -> None:
-        """Take from the index what has not changed since."""
-        if index is None or not len(index):
-            return
-        place = pc.fill_null(pc.index_in(texts, value_set=index["path"]), -1).to_numpy()
-        same = (self.status < 0) & (place >= 0)
-        for name, mine in (("size", self.size), ("mtime_ns", self.mtime_ns), ("inode", self.inode)):
-            same &= pc.fill_null(index[name], -2).to_numpy()[place] == mine
-        not_images = pc.equal(index["status"], FileStatus.NOT_AN_IMAGE).to_numpy()[place]
-        self.status[same & not_images] = _STATUSES.index(FileStatus.NOT_AN_IMAGE)
-        self.known = same & ~not_images
-        self.content[self.known] = packed(index["content_id"].take(pa.array(place[self.known])))
+    def believe(self, texts: pa.ChunkedArray, index: Iterable[pa.Table]) -> None:
+        """Take from the index what has not changed since.
+
+        Paths are found by a hash of 64 bits: of two with the same one, one is read again, and that is all.
+        """
+        keys = path_keys(texts)
+        order = np.argsort(keys)
+        keys = keys[order]
+        for part in index:
+            place = np.searchsorted(keys, path_keys(part["path"]))
+            place = order[np.minimum(place, len(order) - 1)]
+            same = pc.equal(texts.take(pa.array(place)), part["path"]).to_numpy() & (self.status[place] < 0)
+            for name, mine in (("size", self.size), ("mtime_ns", self.mtime_ns), ("inode", self.inode)):
+                same &= pc.fill_null(part[name], -2).to_numpy() == mine[place]
+            not_images = pc.equal(part["status"], FileStatus.NOT_AN_IMAGE).to_numpy()
+            self.status[place[same & not_images]] = _STATUSES.index(FileStatus.NOT_AN_IMAGE)
+            same &= ~not_images
+            self.known[place[same]] = True
+            self.content[place[same]] = packed(part["content_id"].filter(pa.array(same)))
 
     def settle(self, texts: pa.ChunkedArray, clock: int, seconds: float, sleep: Callable[[float], None]) -> None:
         """Defer what is still being written."""
@@ -281,6 +288,15 @@ def examined(
     if found not in formats:
         return content, NotRead(Reason.FORMAT_NOT_ALLOWED, f"{found}; allowed: {', '.join(sorted(formats))}")
     return content, None
+
+
+def path_keys(texts: pa.ChunkedArray) -> NDArray[np.int64]:
+    """A number for each path, the same for equal ones within a process."""
+    keys = np.empty(len(texts), np.int64)
+    for start in range(0, len(texts), _FILES_A_SLICE):
+        names = texts.slice(start, _FILES_A_SLICE).to_numpy()
+        keys[start : start + len(names)] = np.fromiter(map(hash, names), np.int64, len(names))
+    return keys
 
 
 def _suffix(text: str) -> str:

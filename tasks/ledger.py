@@ -63,15 +63,19 @@ class Ledger:
         return sought.met()
 
     def index_of(self, inbox: str) -> pa.Table | None:
+        """All parts of the index together; None: there are none."""
+        parts = list(self.index_parts(inbox))
+        return pa.concat_tables(parts) if parts else None
+
+    def index_parts(self, inbox: str) -> Iterator[pa.Table]:
         """What the last commit of this inbox knew of its files, as far as it can be believed; columns INDEX_COLUMNS.
 
         It only spares reading: a path whose size, time and inode are still the same still has the same content.
         """
         last = next((commit for commit in reversed(self.commits) if commit.inbox == inbox), None)
         if last is None:
-            return None
+            return
         newest_believed = int((last.taken_in_at - _TICK).timestamp() * 1e9)
-        tables = []
         for part in last.parts:
             if part.dataset == "files":
                 rows = read_part(self.storage, part, INDEX_COLUMNS)
@@ -79,9 +83,7 @@ class Ledger:
                     pc.is_in(rows["status"], value_set=pa.array(_BELIEVED, pa.string())),
                     pc.less_equal(rows["mtime_ns"], newest_believed),
                 )
-                # A copy is spared where all of it is believed: that is every night but the first.
-                tables.append(rows if pc.all(believed).as_py() else rows.filter(believed))
-        return pa.concat_tables(tables) if tables else None
+                yield rows.filter(believed)
 
     def _scored_ids(self, since: int) -> Iterator[pa.ChunkedArray]:
         for commit in self.commits:
