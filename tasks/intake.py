@@ -24,6 +24,7 @@ from tasks.content_ids import BYTES, as_texts, packed
 from tasks.formats import FORMAT_EXTENSIONS, sniff
 from tasks.identity import FIRST_BYTES, NotRead, Seen, content_id, first_bytes, not_read, opened
 from tasks.ledger import Ledger
+from tasks.memory import return_large_blocks
 from tasks.quarantine import status_of
 from tasks.walk import Walked, real_path, walk
 
@@ -112,6 +113,7 @@ def take_in(
     `exclude` are folders that are not looked into (the results, if they lie in the inbox). Memory is some hundred
     bytes a path. Raises InboxMissing, WrongUse or StorageError as tasks.walk does.
     """
+    return_large_blocks()
     taken_in_at = now()
     clock = time.time_ns()
     walked = walk(inbox, exclude)
