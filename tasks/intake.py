@@ -164,6 +164,8 @@ class _Rows:
 
         Paths are found by a hash of 64 bits: of two with the same one, one is read again, and that is all.
         """
+        if not len(texts):
+            return
         keys = path_keys(texts)
         order = np.argsort(keys)
         keys = keys[order]
