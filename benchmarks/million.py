@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import statistics
 import subprocess
@@ -21,7 +22,6 @@ import pyarrow as pa
 
 from benchmarks.harness import Measured, Row
 from benchmarks.night import _peak
-from benchmarks.speed import bundle, draw_photo
 from darkroom.results import commits
 from darkroom.schemas import PREDICTIONS
 from tasks import publish
@@ -108,6 +108,7 @@ def cost_of_night(sealed: Bundle, inbox: Path, results: Path, night: date) -> Co
 
 def no_op_night() -> Mapping[str, Measured]:
     """A million files that were all scored before, and ten photos that were not; start-up counts."""
+    from benchmarks.speed import bundle, draw_photo
     from darkroom.orchestrator import api
 
     sealed = bundle(0.35, "load_img")
@@ -150,8 +151,7 @@ def write_many(inbox: Path, drawn: list[bytes], files: int) -> None:
 
 def memory() -> Mapping[str, Measured]:
     """A night of a hundred thousand images beside one of a thousand: the run with everything that it starts."""
-    import io
-
+    from benchmarks.speed import bundle, draw_photo
     from darkroom.orchestrator import api
 
     def encoded(seed: int) -> bytes:

@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from PIL import Image
 
+from benchmarks import million
 from benchmarks.harness import Measured, Row
 from darkroom import demo_world
 from darkroom.settings import ExaminationOptions, HeadOptions, IntakeOptions, NightOptions, RunOptions, TrainingRecipe
@@ -277,4 +278,5 @@ ROWS: Mapping[str, Row] = {
     "same_preparation": same_preparation,
     "large_network": large_network,
     "start_up": start_up,
+    **million.ROWS,
 }
