@@ -87,9 +87,8 @@ def _packed(texts: Any) -> Digests:
         digests = binascii.unhexlify(memoryview(data)[ends[0] : ends[-1]])
     except ValueError as error:
         raise StorageError(
-            f"These are not the ids of contents: {error}.", expected="64 hexadecimal digits each", todo=_TODO
+            f"These are not the ids of contents: {error}.",
+            expected="64 hexadecimal digits each",
+            todo="restore the results from a backup: ids are written by darkroom alone",
         ) from error
     return np.frombuffer(digests, np.uint8).reshape(-1, BYTES)
-
-
-_TODO = "restore the results from a backup: ids are written by darkroom alone"
