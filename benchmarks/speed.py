@@ -27,7 +27,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from PIL import Image
 
-from benchmarks import dask_workers, shards
+from benchmarks import dask_workers, million, shards
 from benchmarks.checks import in_workers, processor_seconds, watched
 from benchmarks.harness import Measured, Row
 from darkroom import demo_world
@@ -332,6 +332,7 @@ ROWS: Mapping[str, Row] = {
     "same_preparation": same_preparation,
     "large_network": large_network,
     "start_up": start_up,
+    **million.ROWS,
     **shards.ROWS,
     **dask_workers.ROWS,
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -225,6 +226,39 @@ def parquet_bytes(table: pa.Table, row_group_size: int | None = None) -> bytes:
     pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
     data: bytes = sink.getvalue().to_pybytes()
     return data
+
+
+def parquet_blocks(table: pa.Table, row_group_size: int) -> Iterator[bytes]:
+    """The same, a row group at a time: for tables that are large beside the memory that there is."""
+    sink = _Blocks()
+    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        for start in range(0, len(table), row_group_size):
+            writer.write_table(table.slice(start, row_group_size), row_group_size)
+            yield from sink.take()
+    yield from sink.take()
+
+
+class _Blocks(io.RawIOBase):
+    """A file that keeps only what nobody has taken yet."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._written
+
+    def write(self, data: Any) -> int:
+        self._blocks.append(bytes(data))
+        self._written += len(self._blocks[-1])
+        return len(self._blocks[-1])
+
+    def take(self) -> list[bytes]:
+        taken, self._blocks = self._blocks, []
+        return taken
 
 
 def history(results: Storage | Path | str, bundle: str, inbox: str | None = None) -> pd.DataFrame:

@@ -28,8 +28,13 @@ class Seen:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Seen:
-        """From a stat. Inodes beyond 63 bits (some network file systems) lose their top bit."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino & (2**63 - 1))
+        """From a stat."""
+        return cls(status.st_size, status.st_mtime_ns, inode_of(status))
+
+
+def inode_of(status: os.stat_result) -> int:
+    """Its number of the file; beyond 63 bits (some network file systems) without its top bit."""
+    return status.st_ino & (2**63 - 1)
 
 
 class NotRead(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,9 +20,11 @@ from darkroom.reasons import FileStatus, Reason
 from darkroom.results import now
 from darkroom.schemas import FILES
 from darkroom.summary import Counts
+from tasks.content_ids import BYTES, as_texts, packed
 from tasks.formats import FORMAT_EXTENSIONS, sniff
 from tasks.identity import FIRST_BYTES, NotRead, Seen, content_id, first_bytes, not_read, opened
 from tasks.ledger import Ledger
+from tasks.memory import return_large_blocks
 from tasks.quarantine import status_of
 from tasks.walk import Walked, real_path, walk
 
@@ -61,8 +63,8 @@ class Manifest:
     @property
     def to_score(self) -> pa.Table:
         """What is to be scored: TO_SCORE columns, each content once, in the order of the walk."""
-        wanted = self.files.filter(pc.equal(self.files["status"], FileStatus.SCORED))
-        return wanted.select(TO_SCORE.names).cast(TO_SCORE)
+        files = self.files.select(TO_SCORE.names)
+        return files.filter(pc.equal(self.files["status"], FileStatus.SCORED)).cast(TO_SCORE)
 
     @property
     def counts(self) -> Counts:
@@ -111,13 +113,14 @@ def take_in(
     `exclude` are folders that are not looked into (the results, if they lie in the inbox). Memory is some hundred
     bytes a path. Raises InboxMissing, WrongUse or StorageError as tasks.walk does.
     """
+    return_large_blocks()
     taken_in_at = now()
     clock = time.time_ns()
     walked = walk(inbox, exclude)
     texts = walked.texts()
     rows = _Rows(walked)
     if not rehash:
-        rows.believe(texts, ledger.index_of(inbox_text(inbox)))
+        rows.believe(texts, ledger.index_parts(inbox_text(inbox)))
     rows.settle(texts, clock, settle_seconds, sleep)
     rows.identify(texts, frozenset(formats), max_bytes, threads or min(8, 2 * (os.cpu_count() or 1)))
     rows.tell_new(ledger)
@@ -137,7 +140,8 @@ class _Rows:
         self.status: NDArray[np.int8] = np.full(count, -1, np.int8)
         self.reason: NDArray[np.int8] = np.full(count, -1, np.int8)
         self.detail: dict[int, str] = {}
-        self.content = pa.chunked_array([pa.nulls(count, pa.string())])
+        self.content = np.zeros((count, BYTES), np.uint8)
+        self.known: NDArray[np.bool_] = np.zeros(count, np.bool_)
         for row, decision in walked.decided.items():
             self.decide(row, *decision)
 
@@ -153,20 +157,29 @@ class _Rows:
 
     def unknown(self) -> NDArray[np.int64]:
         """Rows that nobody has decided on, and whose content is not known."""
-        known = self.content.is_valid().to_numpy()
-        return np.flatnonzero((self.status < 0) & ~known)
+        return np.flatnonzero((self.status < 0) & ~self.known)
 
-    def believe(self, texts: pa.ChunkedArray, index: pa.Table | None) -> None:
-        """Take from the index what has not changed since."""
-        if index is None or not len(index):
+    def believe(self, texts: pa.ChunkedArray, index: Iterable[pa.Table]) -> None:
+        """Take from the index what has not changed since.
+
+        Paths are found by a hash of 64 bits: of two with the same one, one is read again, and that is all.
+        """
+        if not len(texts):
             return
-        place = pc.fill_null(pc.index_in(texts, value_set=index["path"]), -1).to_numpy()
-        same = (self.status < 0) & (place >= 0)
-        for name, mine in (("size", self.size), ("mtime_ns", self.mtime_ns), ("inode", self.inode)):
-            same &= pc.fill_null(index[name], -2).to_numpy()[place] == mine
-        not_images = pc.equal(index["status"], FileStatus.NOT_AN_IMAGE).to_numpy()[place]
-        self.status[same & not_images] = _STATUSES.index(FileStatus.NOT_AN_IMAGE)
-        self.content = index["content_id"].take(pa.array(place, mask=~same | not_images))
+        keys = path_keys(texts)
+        order = np.argsort(keys)
+        keys = keys[order]
+        for part in index:
+            place = np.searchsorted(keys, path_keys(part["path"]))
+            place = order[np.minimum(place, len(order) - 1)]
+            same = pc.equal(texts.take(pa.array(place)), part["path"]).to_numpy() & (self.status[place] < 0)
+            for name, mine in (("size", self.size), ("mtime_ns", self.mtime_ns), ("inode", self.inode)):
+                same &= pc.fill_null(part[name], -2).to_numpy() == mine[place]
+            not_images = pc.equal(part["status"], FileStatus.NOT_AN_IMAGE).to_numpy()
+            self.status[place[same & not_images]] = _STATUSES.index(FileStatus.NOT_AN_IMAGE)
+            same &= ~not_images
+            self.known[place[same]] = True
+            self.content[place[same]] = packed(part["content_id"].filter(pa.array(same)))
 
     def settle(self, texts: pa.ChunkedArray, clock: int, seconds: float, sleep: Callable[[float], None]) -> None:
         """Defer what is still being written."""
@@ -193,8 +206,6 @@ class _Rows:
     def identify(self, texts: pa.ChunkedArray, formats: frozenset[str], max_bytes: int, threads: int) -> None:
         """Read what nobody knows yet."""
         rows = self.unknown()
-        place = np.full(len(self.status), -1, np.int64)
-        chunks = []
         with ThreadPoolExecutor(threads, thread_name_prefix="intake") as pool:
             for start in range(0, len(rows), _FILES_A_SLICE):
                 part = rows[start : start + _FILES_A_SLICE]
@@ -203,17 +214,14 @@ class _Rows:
                 found = pool.map(
                     lambda turn: [self._identify(row, text, formats, max_bytes) for row, text in turn], turns
                 )
-                ids = []
                 for row, (content, problem) in zip(part, (item for turn in found for item in turn), strict=True):
-                    ids.append(content)
+                    if content is not None:
+                        self.known[row] = True
+                        self.content[row] = np.frombuffer(bytes.fromhex(content), np.uint8)
                     if isinstance(problem, NotRead):
                         self.refuse(int(row), problem)
                     elif problem is not None:
                         self.decide(int(row), problem)
-                chunks.append(pa.array(ids, pa.string()))
-        place[rows] = np.arange(len(rows))
-        read = pa.chunked_array(chunks, pa.string()).take(pa.array(place, mask=place < 0))
-        self.content = pc.coalesce(self.content, read)
 
     def _identify(
         self, row: int, text: str, formats: frozenset[str], max_bytes: int
@@ -230,12 +238,12 @@ class _Rows:
     def tell_new(self, ledger: Ledger) -> None:
         """Scored before, to be scored, or a duplicate of what is to be scored."""
         rows = np.flatnonzero(self.status < 0)
-        ids = self.content.take(pa.array(rows))
-        before = pc.is_in(ids, value_set=ledger.already_scored(ids)).to_numpy()
+        before = ledger.are_scored(self.content[rows])
         self.status[rows[before]] = _STATUSES.index(FileStatus.SCORED_BEFORE)
-        rows, ids = rows[~before], ids.filter(pa.array(~before))
+        rows = rows[~before]
         # Files before links, each in the order of the walk: the path that a person would name.
         order = np.lexsort((rows, self.link[rows]))
+        ids = as_texts(self.content[rows], self.known[rows])
         codes = pc.index_in(ids, value_set=pc.unique(ids)).to_numpy()[order]
         first = np.unique(codes, return_index=True)[1]
         self.status[rows] = _STATUSES.index(FileStatus.DUPLICATE)
@@ -246,13 +254,13 @@ class _Rows:
         columns = {
             "path": texts,
             "status": _words(_STATUSES, self.status),
-            "content_id": self.content,
+            "content_id": as_texts(self.content, self.known),
             "reason": _words(_REASONS, self.reason),
             **{
                 name: pa.array(values, mask=unseen)
                 for name, values in (("size", self.size), ("mtime_ns", self.mtime_ns), ("inode", self.inode))
             },
-            "detail": pa.array([self.detail.get(row) or None for row in range(len(self.status))], pa.string()),
+            "detail": _sparse(self.detail, len(self.status)),
         }
         return pa.table(columns).cast(MANIFEST)
 
@@ -286,9 +294,25 @@ def examined(
     return content, None
 
 
+def path_keys(texts: pa.ChunkedArray) -> NDArray[np.int64]:
+    """A number for each path, the same for equal ones within a process."""
+    keys = np.empty(len(texts), np.int64)
+    for start in range(0, len(texts), _FILES_A_SLICE):
+        names = texts.slice(start, _FILES_A_SLICE).to_numpy()
+        keys[start : start + len(names)] = np.fromiter(map(hash, names), np.int64, len(names))
+    return keys
+
+
 def _suffix(text: str) -> str:
     return PurePosixPath(text).suffix.lower()
 
 
 def _words(words: list[FileStatus] | list[Reason], codes: NDArray[np.int8]) -> pa.Array:
     return pa.array([str(word) for word in words]).take(pa.array(codes, mask=codes < 0))
+
+
+def _sparse(texts: Mapping[int, str], rows: int) -> pa.Array:
+    """The texts of few rows, and null in all others."""
+    place = np.full(rows, -1, np.int32)
+    place[list(texts)] = np.arange(len(texts))
+    return pa.array([text or None for text in texts.values()], pa.string()).take(pa.array(place, mask=place < 0))

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from darkroom.reasons import FileStatus
 from darkroom.results import Commit, commits, read_part
 from darkroom.storage import Storage, storage_at
+from tasks.content_ids import Digests, Sought, packed
 
 # A file that was written while, or just before, it was read may change again without its time changing: file systems
 # tell time in ticks of up to two seconds. Such rows of the index are not believed (git calls this "racily clean").
@@ -40,30 +43,39 @@ class Ledger:
     def already_scored(self, content_ids: pa.Array | pa.ChunkedArray, since: int = 0) -> pa.Array:
         """Those of the given contents that commits after number `since` have scored, each once.
 
-        Memory is that of the given ids and of some hundred thousand rows, however many were ever scored.
         Raises StorageError where a committed part cannot be read: nobody could say what is in it.
         """
-        wanted = pc.unique(content_ids)
-        found = pa.array([], pa.string())
-        if not len(wanted):
-            return found
-        at_once = max(_ROWS_AT_ONCE, len(wanted))
-        for ids in _batches(self._scored_ids(since), at_once):
-            hits = ids.filter(pc.is_in(ids, value_set=wanted))
-            if len(hits):
-                found = pc.unique(pa.chunked_array([found, *hits.chunks]))
-        return found
+        met = self.are_scored(packed(content_ids), since)
+        return pc.unique(content_ids.filter(pa.array(met)))
+
+    def are_scored(self, contents: Digests, since: int = 0) -> NDArray[np.bool_]:
+        """For each of the given contents, whether commits after number `since` have scored it.
+
+        Memory is some hundred bytes for each of them, and one committed part, however many were ever scored.
+        Raises StorageError where a committed part cannot be read.
+        """
+        if not len(contents):
+            return np.zeros(0, np.bool_)
+        sought = Sought(contents)
+        for scored in self._scored_ids(since):
+            for start in range(0, len(scored), _ROWS_AT_ONCE):
+                sought.meet(packed(scored.slice(start, _ROWS_AT_ONCE)))
+        return sought.met()
 
     def index_of(self, inbox: str) -> pa.Table | None:
+        """All parts of the index together; None: there are none."""
+        parts = list(self.index_parts(inbox))
+        return pa.concat_tables(parts) if parts else None
+
+    def index_parts(self, inbox: str) -> Iterator[pa.Table]:
         """What the last commit of this inbox knew of its files, as far as it can be believed; columns INDEX_COLUMNS.
 
         It only spares reading: a path whose size, time and inode are still the same still has the same content.
         """
         last = next((commit for commit in reversed(self.commits) if commit.inbox == inbox), None)
         if last is None:
-            return None
+            return
         newest_believed = int((last.taken_in_at - _TICK).timestamp() * 1e9)
-        tables = []
         for part in last.parts:
             if part.dataset == "files":
                 rows = read_part(self.storage, part, INDEX_COLUMNS)
@@ -71,8 +83,7 @@ class Ledger:
                     pc.is_in(rows["status"], value_set=pa.array(_BELIEVED, pa.string())),
                     pc.less_equal(rows["mtime_ns"], newest_believed),
                 )
-                tables.append(rows.filter(believed))
-        return pa.concat_tables(tables) if tables else None
+                yield rows.filter(believed)
 
     def _scored_ids(self, since: int) -> Iterator[pa.ChunkedArray]:
         for commit in self.commits:
@@ -86,15 +97,3 @@ def open_ledger(results: Storage | Path | str, bundle: str, since: int = 0) -> L
     """The commits of a bundle as they are now, those after number `since`."""
     storage = storage_at(results)
     return Ledger(storage, bundle, tuple(commits(storage, bundle, since)))
-
-
-def _batches(parts: Iterator[pa.ChunkedArray], rows: int) -> Iterator[pa.ChunkedArray]:
-    """Small parts together, so that looking them up costs as little as one large part."""
-    waiting: list[pa.Array] = []
-    for part in parts:
-        waiting.extend(part.chunks)
-        if sum(map(len, waiting)) >= rows:
-            yield pa.chunked_array(waiting)
-            waiting = []
-    if waiting:
-        yield pa.chunked_array(waiting)

@@ -7,6 +7,8 @@ import sys
 from functools import cache
 from typing import Final
 
+import pyarrow as pa
+
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE: Final = 256 * 1024
 
@@ -16,7 +18,8 @@ def return_large_blocks() -> None:
     """From now on a block of this process that is larger than 256 KiB is the system's again once it is freed.
 
     glibc raises that limit by itself (to 32 MiB) and then keeps what a thread has freed for that thread. Tensors are
-    received by threads: a night of ten times the images would need twice the memory. Elsewhere than on glibc: nothing.
+    received by threads: a night of ten times the images would need twice the memory. Arrow's own allocator keeps as
+    much again for columns that are gone, so that it is not used. Elsewhere than on glibc: nothing.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -26,3 +29,4 @@ def return_large_blocks() -> None:
         return
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        pa.set_memory_pool(pa.system_memory_pool())

@@ -89,7 +89,7 @@ def with_released(
         return manifest
     ids = pa.array(list(own), pa.string())
     known = {
-        *ids.filter(pc.is_in(ids, value_set=manifest.files["content_id"].combine_chunks())).to_pylist(),
+        *_among(manifest.files["content_id"], ids),
         *ledger.already_scored(ids).to_pylist(),
     }
     kept = copies(ledger.storage)
@@ -100,7 +100,7 @@ def with_released(
         and (row := _row(content, sources(ledger.storage, content, kept), root, formats, max_bytes)) is not None
     ]
     # A file that is being sent again has its own row.
-    walked = set(manifest.files["path"].to_pylist()) if rows else set()
+    walked = _among(manifest.files["path"], pa.array([row["path"] for row in rows], pa.string()))
     rows = [row for row in rows if row["path"] not in walked]
     if not rows:
         return manifest
@@ -117,6 +117,11 @@ def sources(storage: Storage, content: Content, kept: Mapping[str, str]) -> list
     if place is not None and os.path.isfile(place):  # noqa: PTH113 - a string
         found.append(place)
     return found
+
+
+def _among(many: pa.ChunkedArray, few: pa.Array) -> set[str]:
+    """Those of a few texts that are among many, without a set of the many."""
+    return set(many.filter(pc.is_in(many, value_set=few)).to_pylist())
 
 
 def _is_ours(content: Content, this: str, inbox: str) -> bool:

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from darkroom.errors import CommitConflict, StorageError
-from darkroom.results import Commit, Part, parquet_bytes, part_bytes
+from darkroom.results import Commit, Part, parquet_blocks, parquet_bytes, part_bytes
 from darkroom.schemas import RESULTS_SCHEMA_VERSION
 from darkroom.storage import Lock, Storage
 from darkroom.summary import NightSummary
@@ -156,7 +156,7 @@ class Staging:
             shards=-(-len(to_score) // shard_size),
             to_score=len(to_score),
         )
-        self.storage.write(self.key("manifest.parquet"), parquet_bytes(manifest.files, ROWS_A_FILES_PART))
+        self.storage.write(self.key("manifest.parquet"), parquet_blocks(manifest.files, ROWS_A_FILES_PART))
         self.storage.write(self.key("to_score.parquet"), parquet_bytes(to_score, shard_size))
         self.storage.write(self.key("manifest.json"), record.model_dump_json().encode())
         _footer.cache_clear()

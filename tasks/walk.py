@@ -14,7 +14,7 @@ import pyarrow as pa
 from darkroom.errors import InboxMissing, StorageError, WrongUse
 from darkroom.names import as_detail, from_text, to_text
 from darkroom.reasons import FileStatus, Reason
-from tasks.identity import Seen, not_read
+from tasks.identity import Seen, inode_of, not_read
 
 _CHUNK = 65_536
 _NAMES = pa.string()
@@ -43,7 +43,7 @@ class Walked:
     def add(
         self,
         text: str,
-        seen: Seen | None,
+        status: os.stat_result | None,
         decided: tuple[FileStatus, Reason | None, str | None] | None,
         *,
         through_link: bool = False,
@@ -51,9 +51,10 @@ class Walked:
         """One more path; -1 stands for a size, time or inode that nobody looked at."""
         if decided is not None:
             self.decided[len(self)] = decided
-        self.size.append(-1 if seen is None else seen.size)
-        self.mtime_ns.append(-1 if seen is None else seen.mtime_ns)
-        self.inode.append(-1 if seen is None else seen.inode)
+        # No Seen for each: it would take as long as asking the system.
+        self.size.append(-1 if status is None else status.st_size)
+        self.mtime_ns.append(-1 if status is None else status.st_mtime_ns)
+        self.inode.append(-1 if status is None else inode_of(status))
         self.through_link.append(through_link)
         self.undecided.append(decided is None)
         self._texts.append(text)
@@ -114,10 +115,13 @@ def walk(inbox: Path, exclude: Collection[Path] = ()) -> Walked:
         inner = []
         for entry in ordered:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            if _is_folder(entry) and not entry.name.startswith(".") and not (shut and _identity(entry.path) in shut):
+            hidden, is_folder = entry.name.startswith("."), _is_folder(entry)
+            if is_folder and not hidden and not (shut and _identity(entry.path) in shut):
                 inner.append(path)
+            elif is_folder or hidden:
+                walked.add(to_text(path), None, (FileStatus.NOT_AN_IMAGE, None, None))
             else:
-                _look(walked, entry, path)
+                _look(walked, entry, to_text(path))
         folders.extend(reversed(inner))
     return walked
 
@@ -131,16 +135,13 @@ def real_path(root: str, text: str, *, through_link: bool = False) -> str | None
     return target if _inside(root, target) else None
 
 
-def _look(walked: Walked, entry: os.DirEntry[str], path: str) -> None:
-    text = to_text(path)
+def _look(walked: Walked, entry: os.DirEntry[str], text: str) -> None:
     try:
-        if entry.name.startswith(".") or _is_folder(entry):
-            walked.add(text, None, (FileStatus.NOT_AN_IMAGE, None, None))
-        elif entry.is_symlink():
+        if entry.is_symlink():
             _look_through(walked, entry.path, text)
         else:
             status = entry.stat(follow_symlinks=False)
-            walked.add(text, Seen.of(status), _unless_file(status))
+            walked.add(text, status, _unless_file(status))
     except OSError as error:
         problem = not_read(error)
         status_word = FileStatus.DEFERRED if problem.reason is Reason.VANISHED else FileStatus.QUARANTINED
@@ -163,7 +164,7 @@ def _look_through(walked: Walked, path: str, text: str) -> None:
     elif stat.S_ISDIR(status.st_mode):
         walked.add(text, None, (FileStatus.NOT_AN_IMAGE, None, None))
     else:
-        walked.add(text, Seen.of(status), _unless_file(status), through_link=True)
+        walked.add(text, status, _unless_file(status), through_link=True)
 
 
 def _unless_file(status: os.stat_result) -> tuple[FileStatus, Reason | None, str | None] | None:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -370,6 +371,28 @@ def test_a_renamed_copied_or_linked_content_is_still_the_same(inbox: Path, tmp_p
     (inbox / "linked.png").symlink_to("b.png")
     found = outcome(taken(inbox, ledger=open_ledger(tmp_path / "results", made_up.BUNDLE)))
     assert set(found.values()) == {"scored_before"}
+
+
+def test_paths_that_cannot_be_told_apart_by_their_hashes_are_told_apart(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up.draw_inbox(inbox, images=5)
+    for path in inbox.rglob("*"):
+        os.utime(path, (10**9, 10**9))
+    made_up.score(tmp_path / "results", inbox)
+    made_up.draw(inbox / "new.png", 99)
+    ledger = open_ledger(tmp_path / "results", made_up.BUNDLE)
+    told_apart = taken(inbox, ledger=ledger).files
+    monkeypatch.setattr(intake, "path_keys", lambda texts: np.zeros(len(texts), np.int64))
+    assert taken(inbox, ledger=ledger).files.equals(told_apart)
+
+
+def test_of_an_inbox_that_was_emptied_nothing_is_known(inbox: Path, tmp_path: Path) -> None:
+    made_up.draw(inbox / "a.png", 1)
+    os.utime(inbox / "a.png", (10**9, 10**9))
+    made_up.score(tmp_path / "results", inbox)
+    (inbox / "a.png").unlink()
+    assert outcome(taken(inbox, ledger=open_ledger(tmp_path / "results", made_up.BUNDLE))) == {}
 
 
 # -- the folder itself
