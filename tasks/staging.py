@@ -225,9 +225,8 @@ class Staging:
 
     @contextmanager
     def _parquet(self, key: str) -> Iterator[Any]:
-        filesystem, path = self.storage.arrow(key)
         try:
-            with pq.ParquetFile(path, filesystem=filesystem) as file:
+            with self.storage.open(key) as source, pq.ParquetFile(source) as file:
                 yield file
         except (OSError, pa.ArrowException) as error:
             raise self._unreadable(key, str(error)) from error
