@@ -332,6 +332,6 @@ def _todo(error: Exception) -> str:
         return "make the bucket, or name one that is there"
     if isinstance(error, FileNotFoundError):
         return "look whether somebody removed it, and run again"
-    if isinstance(error, (_errors().PermissionDeniedError, _errors().UnauthenticatedError)) or "credential" in text:
+    if any(word in text for word in ("401 Unauthorized", "403 Forbidden", "credential")):
         return "give this account the right to list, read, write and delete there; darkroom takes it from the environment"
     return "look at the network, the address and the store, and run again: what was finished is kept"

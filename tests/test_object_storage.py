@@ -7,16 +7,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
+import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pytest import MonkeyPatch
 
 from darkroom import leases, object_storage
 from darkroom.errors import CommitConflict, StorageError
+from darkroom.leases import Leases
 from darkroom.object_storage import ObjectStorage
 from darkroom.storage import LocalStorage, Storage, address_of, storage_at
 from tests.plugins.object_store import ObjectServer
@@ -38,10 +42,10 @@ def objects(object_server: ObjectServer) -> ObjectStorage:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Requests are repeated for two seconds only."""
+def impatient(monkeypatch: MonkeyPatch) -> Iterator[None]:
+    """Requests are repeated for half a second only."""
     object_storage._store.cache_clear()
-    monkeypatch.setattr(object_storage, "RETRIED_FOR", timedelta(seconds=2))
+    monkeypatch.setattr(object_storage, "RETRIED_FOR", timedelta(seconds=0.5))
     yield
     object_storage._store.cache_clear()
 
@@ -220,3 +224,240 @@ def test_a_lock_dies_with_its_process_however_it_dies(storage: Storage) -> None:
     lock = storage.try_lock("run-1")
     assert lock is not None
     lock.release()
+
+
+# -- what goes wrong between here and there
+
+
+@pytest.mark.parametrize("fault", ["error", "slow down", "reset", "lost answer", "wrong answer"])
+@pytest.mark.parametrize(
+    ("method", "act"),
+    [
+        pytest.param("GET", lambda s: s.read("a/old"), id="read"),
+        pytest.param("GET", lambda s: s.list("a"), id="list"),
+        pytest.param("PUT", lambda s: s.write("a/old", b"old"), id="write"),
+        pytest.param("PUT", lambda s: s.write_new("a/new", b"new"), id="write_new"),
+        pytest.param("PUT", lambda s: s.copy("a/old", "a/copy"), id="copy"),
+        pytest.param("PUT", lambda s: s.move_folder("b", "c"), id="move_folder"),
+        pytest.param("POST", lambda s: s.remove_folder("b"), id="remove_folder"),
+        pytest.param("DELETE|POST", lambda s: s.remove("b/2"), id="remove"),
+        pytest.param("ANY", lambda s: s.try_lock("run-1").release(), id="lock"),
+    ],
+)
+def test_a_fault_on_the_way_is_tried_again_and_leaves_nothing_behind(
+    objects: ObjectStorage, object_server: ObjectServer, fault: str, method: str, act: Callable[[ObjectStorage], object]
+) -> None:
+    for storage in (objects, undisturbed := ObjectStorage(object_server.folder())):
+        for key in ("a/old", "b/1", "b/2"):
+            storage.write(key, b"old")
+    act(undisturbed)
+    object_server.misbehave(fault, method=method, times=2)
+    act(objects)
+    object_server.behave()
+    assert contents(objects) == contents(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda s: s.read("a/old"), id="read"),
+        pytest.param(lambda s: s.write("a/old", b"old"), id="write"),
+        pytest.param(lambda s: s.write_new("a/new", b"new"), id="write_new"),
+    ],
+)
+def test_what_is_not_answered_in_time_is_asked_again(
+    objects: ObjectStorage,
+    object_server: ObjectServer,
+    act: Callable[[ObjectStorage], object],
+    monkeypatch: MonkeyPatch,
+) -> None:
+    objects.write("a/old", b"old")
+    monkeypatch.setattr(object_storage, "_TIMEOUT", timedelta(seconds=0.4))
+    object_storage._store.cache_clear()
+    object_server.misbehave("slow", times=1)
+    act(objects)
+    act_again = pytest.raises(CommitConflict) if objects.exists("a/new") else nullcontext()
+    with act_again:
+        act(objects)
+    object_storage._store.cache_clear()
+
+
+def contents(storage: ObjectStorage) -> dict[str, bytes]:
+    keys = [one["path"] for page in obstore.list(storage.store()) for one in page]
+    return {key: storage.read(key) for key in sorted(keys) if not key.startswith(".locks")}
+
+
+@pytest.mark.parametrize("fault", ["lost answer", "wrong answer"])
+def test_a_conditional_put_whose_answer_was_lost_is_known_as_our_own(
+    objects: ObjectStorage, object_server: ObjectServer, fault: str
+) -> None:
+    objects.write_new("commits/1.json", b"mine")
+    object_server.misbehave(fault, method="PUT", key="2.json")
+    object_server.asked()
+    objects.write_new("commits/2.json", b"mine")
+    puts = [asked for asked in object_server.asked() if asked.startswith("PUT")]
+    assert len(puts) == 2, "the first was carried out, the second refused"
+    with pytest.raises(CommitConflict):
+        objects.write_new("commits/2.json", b"mine")
+
+
+def test_a_conditional_put_that_lost_behind_a_fault_is_a_conflict(
+    objects: ObjectStorage, object_server: ObjectServer
+) -> None:
+    objects.write_new("commits/1.json", b"same")
+    object_server.misbehave("error", method="PUT", times=2)
+    with pytest.raises(CommitConflict):
+        objects.write_new("commits/1.json", b"same")
+
+
+def test_a_put_that_was_refused_because_another_was_under_way_is_tried_again(
+    objects: ObjectStorage, object_server: ObjectServer
+) -> None:
+    object_server.misbehave("conflict", method="PUT", times=2)
+    objects.write_new("commits/1.json", b"mine")
+    assert objects.read("commits/1.json") == b"mine"
+
+
+def test_a_store_that_ignores_the_condition_is_refused(
+    objects: ObjectStorage, object_server: ObjectServer
+) -> None:
+    object_server.misbehave("no conditions", times=100)
+    with pytest.raises(StorageError, match="ignores the condition") as caught:
+        objects.write_new("commits/1.json", b"mine")
+    assert "conditional writes" in str(caught.value.todo)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", ["error", "slow down", "reset"])
+def test_a_store_that_stays_away_is_an_error_that_says_what_to_do(
+    objects: ObjectStorage, object_server: ObjectServer, fault: str
+) -> None:
+    objects.write("a/b", b"old")
+    object_server.misbehave(fault, times=1000)
+    for act in (lambda: objects.read("a/b"), lambda: objects.write("a/b", b"new"), lambda: objects.list("a")):
+        with pytest.raises(StorageError, match="could not be") as caught:
+            act()
+        assert objects.url in str(caught.value.file)
+        assert "run again" in str(caught.value.todo)
+    object_server.behave()
+    assert objects.read("a/b") == b"old"
+
+
+def test_missing_rights_and_buckets_are_told_as_such(objects: ObjectStorage, object_server: ObjectServer) -> None:
+    nowhere = ObjectStorage("s3://no-such-bucket/results")
+    for act in (lambda: nowhere.peek("a"), lambda: nowhere.write("a", b""), lambda: nowhere.try_lock("a")):
+        with pytest.raises(StorageError) as caught:
+            act()
+        assert "make the bucket" in str(caught.value.todo)
+    object_server.misbehave("denied", times=1000)
+    for act in (lambda: objects.peek("a"), lambda: objects.write_new("a", b""), lambda: objects.list("a")):
+        with pytest.raises(StorageError) as caught:
+            act()
+        assert "give this account the right" in str(caught.value.todo)
+
+
+def test_a_folder_of_many_pages_is_listed_and_removed_whole(
+    objects: ObjectStorage, object_server: ObjectServer
+) -> None:
+    names = object_server.fill(f"{objects.url}/a")
+    objects.write("ab", b"not below")
+    object_server.asked()
+    assert objects.list("a") == names
+    assert len(object_server.asked()) == 5
+    objects.remove_folder("a")
+    assert objects.list("a") == []
+    assert objects.exists("ab")
+
+
+# -- locks
+
+
+def test_a_process_elsewhere_that_is_silent_loses_its_lock(objects: ObjectStorage, monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_mark", lambda *_: None)
+    monkeypatch.setattr(leases, "RENEWED_EVERY", 0.2)
+    lock = Leases(objects).take("run-1", 0)
+    assert lock is not None
+    lock.leases._ended.set()  # its heartbeat stops
+    other = Leases(objects)
+    assert other.take("run-1", 0) is None
+    monkeypatch.setattr(leases, "TAKEN_OVER_AFTER", 1.0)
+    taken = other.take("run-1", 30)
+    assert taken is not None
+    lock.release()  # it comes back, and finds that this is no longer its own
+    assert Leases(objects).take("run-1", 0) is None
+
+
+def test_a_process_that_was_away_changes_nothing_any_more(objects: ObjectStorage, monkeypatch: MonkeyPatch) -> None:
+    lock = objects.try_lock("run-1")
+    assert lock is not None
+    objects.write("a/b", b"old")
+    now = leases.clock()
+    monkeypatch.setattr(leases, "clock", lambda: now + leases.HELD_FOR + 1)
+    changes: list[Callable[[], object]] = [
+        lambda: objects.write("a/b", b"new"),
+        lambda: objects.write_new("a/c", b"new"),
+        lambda: objects.copy("a/b", "a/c"),
+        lambda: objects.move_folder("a", "b"),
+        lambda: objects.remove("a/b"),
+        lambda: objects.remove_folder("a"),
+    ]
+    for change in changes:
+        with pytest.raises(StorageError, match="taken over its work"):
+            change()
+    assert contents(objects) == {"a/b": b"old"}
+    monkeypatch.undo()
+    lock.release()
+    objects.write("a/b", b"new")
+
+
+def test_heartbeats_go_on_while_something_is_held_and_end_with_it(
+    objects: ObjectStorage, object_server: ObjectServer, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RENEWED_EVERY", 0.05)
+    lock = objects.try_lock("run-1")
+    assert lock is not None
+    beats = 0
+    while beats < 3:
+        beats += sum(asked.startswith("PUT") and "alive" in asked for asked in object_server.asked())
+        time.sleep(0.05)
+    assert len(objects.list(f"{leases.LOCKS}/alive")) == 1
+    lock.release(forget=True)
+    assert objects.list(".locks") == []
+
+
+def test_old_heartbeats_are_tidied_and_young_ones_are_left_alone(objects: ObjectStorage) -> None:
+    objects.write(f"{leases.ALIVE}/dead", b"{}")
+    objects.tidy(3600)
+    assert objects.list(leases.ALIVE) == ["dead"]
+    time.sleep(1.1)
+    objects.tidy(0)
+    assert objects.list(leases.ALIVE) == []
+
+
+# -- addresses
+
+
+@pytest.mark.parametrize(
+    ("place", "address"),
+    [
+        ("s3://bucket/results", "s3://bucket/results"),
+        ("s3://bucket/a/b/", "s3://bucket/a/b"),
+        ("gs://bucket", "gs://bucket"),
+        (Path("az://container/results"), "az://container/results"),
+        (Path("s3://bucket/a") / "b", "s3://bucket/a/b"),
+        ("results", None),
+        ("/data/s3:/bucket", None),
+        (Path("s3"), None),
+        ("file:///data/results", None),
+        ("https://example.com/results", None),
+    ],
+)
+def test_an_address_is_known_as_text_and_as_a_path(place: Path | str, address: str | None) -> None:
+    assert address_of(place) == address
+    if address is not None:
+        assert storage_at(place) == ObjectStorage(address)
+
+
+@pytest.mark.parametrize("place", ["file:///data/my%20results", Path("file:///data/my%20results")])
+def test_an_address_of_a_file_is_a_folder_on_this_machine(place: Path | str) -> None:
+    assert storage_at(place) == LocalStorage(Path("/data/my results"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.object_server import BUCKET
+from tests.object_server import BUCKET, MANY
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class ObjectServer:
         """The requests since the last time."""
         requests: list[str] = json.loads(self._ask("requests"))
         return requests
+
+    def fill(self, folder: str) -> list[str]:
+        """Put many objects into a folder; their names."""
+        self._ask(f"fill/{folder.removeprefix(f's3://{BUCKET}/')}")
+        return [f"{number:05d}" for number in range(MANY)]
 
     def _ask(self, what: str, data: bytes | None = None) -> bytes:
         with urllib.request.urlopen(f"{self.address}/-/{what}", data, timeout=30) as answer:
