@@ -141,7 +141,13 @@ class Staging:
 
     def held(self) -> Intent | None:
         """What would be committed, if a person released it."""
-        return self.peek(Intent, "held.json")
+        found = self.peek(Intent, "held.json")
+        return None if found is None or self.record() is None else found
+
+    def remove(self) -> None:
+        """Remove all of it, and what the run is first: where a folder goes file by file, a rest of it is no run."""
+        self.storage.remove(self.key("run.json"))
+        self.storage.remove_folder(self.key())
 
     # -- the manifest
 

@@ -29,7 +29,9 @@ SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=test/20260301/us-east-1/
 
 
 class Misbehaving:
-    """The server, with faults: each {"method", "key" (a pattern), "fault", "times"}; `times` requests have it."""
+    """The server, with faults: each {"method", "key" (a pattern), "fault", "times",
+    "every"}; `times` requests have it, each time the last of so many that it fits.
+    """
 
     def __init__(self, server: Callable[..., Iterable[bytes]]) -> None:
         self.server = server
@@ -79,6 +81,9 @@ class Misbehaving:
     def _fault(self, method: str, path: str) -> str | None:
         for fault in self.faults:
             if fault["times"] and (fault["method"] == "ANY" or method in fault["method"]) and re.search(fault["key"], path):
+                fault["met"] += 1
+                if fault["met"] % fault["every"]:
+                    continue
                 fault["times"] -= 1
                 return str(fault["fault"])
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from darkroom.errors import CommitConflict, StorageError
 from darkroom.leases import Leases
 from darkroom.object_storage import ObjectStorage
 from darkroom.storage import LocalStorage, Storage, address_of, storage_at
+from darkroom.results import commits
+from tests import made_up
 from tests.plugins.object_store import ObjectServer
 
 ROOT = Path(__file__).parent.parent
@@ -461,3 +464,62 @@ def test_an_address_is_known_as_text_and_as_a_path(place: Path | str, address: s
 @pytest.mark.parametrize("place", ["file:///data/my%20results", Path("file:///data/my%20results")])
 def test_an_address_of_a_file_is_a_folder_on_this_machine(place: Path | str) -> None:
     assert storage_at(place) == LocalStorage(Path("/data/my results"))
+
+
+# -- nights
+
+
+def crashing(folder: Path, address: str, scenario: str, step: int) -> int:
+    command = [sys.executable, "-m", "tests.crashing", str(folder), scenario, "0", str(step), address]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT)
+    report = json.loads(done.stdout)
+    assert len(report["expected"]["rows"]) == len(report["expected"]["plain"]) == 9
+    assert report["failures"] == []
+    moments: int = report["moments"]
+    return moments
+
+
+@pytest.mark.parametrize(("scenario", "step"), [("plain", 11), ("contended", 37)])
+def test_a_night_killed_at_any_change_of_the_store_is_whole_after_the_next(
+    tmp_path: Path, object_server: ObjectServer, scenario: str, step: int
+) -> None:
+    assert crashing(tmp_path, object_server.folder(), scenario, step) >= 3
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(("scenario", "moments"), [("plain", 60), ("contended", 120)])
+def test_a_night_killed_at_every_change_of_the_store_is_whole_after_the_next(
+    tmp_path: Path, object_server: ObjectServer, scenario: str, moments: int
+) -> None:
+    assert crashing(tmp_path, object_server.folder(), scenario, 1) >= moments
+
+
+def test_three_processes_at_once_over_one_inbox_score_each_content_once(
+    tmp_path: Path, object_server: ObjectServer
+) -> None:
+    inbox = made_up.draw_inbox(tmp_path / "inbox", images=30)
+    results = object_server.folder()
+    command = [sys.executable, "-m", "tests.made_up", results, str(inbox)]
+    processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert len(made_up.rows_of(Path(results))) == 30
+    assert sum(done.counts.scored for done in commits(results, made_up.BUNDLE)) == 30
+    assert [done.number for done in commits(results, made_up.BUNDLE)] == [1, 2, 3]
+    assert storage_at(results).list("staging") == []
+    assert made_up.balanced(Path(results))
+
+
+@pytest.mark.parametrize("fault", ["error", "slow down", "reset", "lost answer", "wrong answer"])
+def test_a_night_with_a_fault_at_every_few_requests_is_as_undisturbed(
+    tmp_path: Path, object_server: ObjectServer, fault: str
+) -> None:
+    inbox, results = made_up.draw_inbox(tmp_path / "inbox"), object_server.folder()
+    object_server.misbehave(fault, every=6, times=1000)
+    made_up.score(Path(results), inbox)
+    object_server.behave()
+    made_up.score(tmp_path / "undisturbed", inbox)
+    assert made_up.rows_of(Path(results)) == made_up.rows_of(tmp_path / "undisturbed")
+    assert [done.number for done in commits(results, made_up.BUNDLE)] == [1]
+    assert storage_at(results).list("staging") == []
+    assert made_up.balanced(Path(results))

@@ -26,9 +26,9 @@ class ObjectServer:
         """The address of a folder that nobody else uses."""
         return f"s3://{BUCKET}/{uuid.uuid4().hex}"
 
-    def misbehave(self, fault: str, *, method: str = "ANY", key: str = ".*", times: int = 1) -> None:
-        """What becomes of the next `times` requests of this kind."""
-        faults = [{"fault": fault, "method": method, "key": key, "times": times}]
+    def misbehave(self, fault: str, *, method: str = "ANY", key: str = ".*", times: int = 1, every: int = 1) -> None:
+        """What becomes of the next `times` requests of this kind, or of every few of them."""
+        faults = [{"fault": fault, "method": method, "key": key, "times": times, "every": every, "met": 0}]
         self._ask("faults", json.dumps(faults).encode())
 
     def behave(self) -> None:
