@@ -45,6 +45,11 @@ class ObjectStorage:
 
     url: str
 
+    @property
+    def name(self) -> str:
+        """The address."""
+        return self.url
+
     def describe(self, key: str) -> str:
         """The address."""
         return f"{self.url}/{key}"

@@ -50,6 +50,10 @@ class Lock(Protocol):
 class Storage(Protocol):
     """What the results need from where they lie. Keys are relative, `/`-separated; every failure is a StorageError."""
 
+    @property
+    def name(self) -> str:
+        """The folder as a person would name it."""
+
     def describe(self, key: str) -> str:
         """The key as a person would name it: for messages."""
 
@@ -100,7 +104,7 @@ def storage_at(results: Storage | Path | str) -> Storage:
     """The storage of a results folder, or of an address such as s3://bucket/results; a storage is itself."""
     if isinstance(results, Storage):
         return results
-    address = address_of(results)
+    address = store_address(results)
     if address is None:
         return LocalStorage(_local(results).absolute())
     from darkroom.object_storage import ObjectStorage
@@ -108,7 +112,7 @@ def storage_at(results: Storage | Path | str) -> Storage:
     return ObjectStorage(address)
 
 
-def address_of(place: Path | str) -> str | None:
+def store_address(place: Path | str) -> str | None:
     """The address of a folder in an object store; None: a folder on this machine.
 
     A Path keeps one of the two slashes of an address: s3:/bucket/folder is s3://bucket/folder.
@@ -135,6 +139,11 @@ class LocalStorage:
     """A folder on a local (or mounted) file system with hard links and locks. Carries no state: it can be pickled."""
 
     root: Path
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.root)
 
     def describe(self, key: str) -> str:
         """The path."""

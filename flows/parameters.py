@@ -13,6 +13,7 @@ from darkroom.errors import InboxMissing, WrongUse
 from darkroom.forms import grouped, optional, titled
 from darkroom.night import folder_of_nights, is_a_folder_a_night
 from darkroom.settings import ExaminationOptions, IntakeOptions, NightOptions, RunOptions, TrainingRecipe
+from darkroom.storage import storage_at, store_address
 from tasks.bundle import find_bundle
 from tasks.bundle.versions import NAME
 
@@ -43,7 +44,10 @@ def a_file_or_folder(path: Path) -> None:
 
 
 def writable(path: Path) -> None:
-    """Raises: WrongUse where no folder can be made."""
+    """Raises: WrongUse where no folder can be made; StorageError where an object store does not answer."""
+    if store_address(path) is not None:
+        storage_at(path).exists("commits")
+        return
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not there.is_dir():
         raise WrongUse("A folder is to be written here, and there is a file.", file=there, todo="name another folder")
@@ -77,7 +81,7 @@ def delivered(inbox: str, folder: Path, results: Path) -> None:
     something to finish, whatever became of the folder since: it looks for itself.
     """
     place = folder_of_nights(inbox) if is_a_folder_a_night(inbox) else folder
-    if place.exists() or any((results / "staging").glob("*")):
+    if place.exists() or storage_at(results).list("staging"):
         return
     raise InboxMissing(
         "There is no folder to take images from.",

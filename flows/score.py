@@ -47,6 +47,7 @@ from tasks.released import with_released
 from tasks.report.index_page import write_index
 from tasks.report.night_page import NightPage
 from tasks.report.page import write_page
+from tasks.report.past import REPORTS, page_key
 from tasks.report.untrusted import visible
 from tasks.runs import abandon, begin_run
 from tasks.staging import Run, Staging, stage_part
@@ -97,7 +98,7 @@ def score(
             look_at_shard.map(shards, unmapped(attempt.id), unmapped(results), unmapped(proof), unmapped(run)).result()
         settled = settle(attempt)
         evaluated = evaluate_night(attempt, inbox, settled, proof, intake, run)
-        page = draw_page(attempt, inbox, settled, evaluated, proof, results, run)
+        page = draw_page(attempt, inbox, settled, evaluated, proof, run)
         summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
         tell_night(summary)  # first of all: an alarm is told, whatever becomes of pictures
         untold.told(attempt.staging.storage, attempt.id)
@@ -238,19 +239,20 @@ def evaluate_night(
 
 @task(name="draw the page", task_run_name="draw the page", cache_policy=NO_CACHE)
 def draw_page(
-    attempt: Run, inbox: str, settled: Arranged, evaluated: Evaluated, proof: Proof, results: Path, run: RunOptions
+    attempt: Run, inbox: str, settled: Arranged, evaluated: Evaluated, proof: Proof, run: RunOptions
 ) -> NightPage:
     """The night's page, before the commit: a run that dies between the two draws it again."""
     now_doing("drawing the page")
     judgement = evaluated.judgement
+    storage = attempt.staging.storage
     earlier = [
         one.summary.report
-        for one in commits(attempt.staging.storage, attempt.bundle)
+        for one in commits(storage, attempt.bundle)
         if (one.night, one.inbox) == (attempt.night, attempt.inbox)
     ]
     nothing_new = not settled.counts.scored and not settled.counts.quarantined and any(earlier)
     nothing_new &= judgement.verdict is not NightVerdict.ALARM  # an inbox that has vanished is no page of before
-    folder = results.absolute() / "reports" / f"{attempt.night}" / attempt.bundle / attempt.id
+    key = f"{REPORTS}/{page_key(attempt.night, attempt.bundle, attempt.id)}"
     started = attempt.staging.record()
     summary = NightSummary(
         bundle_id=attempt.bundle,
@@ -272,7 +274,7 @@ def draw_page(
         finished_at=now(),
         parameters={**_flat(run.model_dump(mode="json")), "engine": proof.engine},
         versions=libraries(),
-        report=next(one for one in reversed(earlier) if one) if nothing_new else str(folder / "index.html"),
+        report=next(one for one in reversed(earlier) if one) if nothing_new else storage.describe(key),
         whence=whence(proof.path),
     )
     page = draw_night(
@@ -284,8 +286,7 @@ def draw_page(
         inbox=None if is_a_folder_a_night(inbox) else attempt.inbox,
     )
     if not nothing_new:
-        write_page(folder, page)
-        get_run_logger().info("The page is written: %s", place_of(folder / "index.html"))
+        get_run_logger().info("The page is written: %s", place_of(write_page(storage, key, page)))
     return page
 
 

@@ -87,7 +87,7 @@ def set_aside(results: Storage | Path | str) -> list[SetAside]:
     if not storage.exists("commits"):
         raise WrongUse(
             "There are no results in this folder.",
-            file=Path(storage.describe("commits")).parent,
+            file=storage.name,
             expected="a folder with commits in it",
             todo="name the results folder of a scored night",
         )

@@ -23,7 +23,7 @@ from darkroom import leases, object_storage
 from darkroom.errors import CommitConflict, StorageError
 from darkroom.leases import Leases
 from darkroom.object_storage import ObjectStorage
-from darkroom.storage import LocalStorage, Storage, address_of, storage_at
+from darkroom.storage import LocalStorage, Storage, store_address, storage_at
 from darkroom.results import commits
 from tests import made_up
 from tests.plugins.object_store import ObjectServer
@@ -456,13 +456,13 @@ def test_old_heartbeats_are_tidied_and_young_ones_are_left_alone(objects: Object
     ],
 )
 def test_an_address_is_known_as_text_and_as_a_path(place: Path | str, address: str | None) -> None:
-    assert address_of(place) == address
+    assert store_address(place) == address
     if address is not None:
         assert storage_at(place) == ObjectStorage(address)
 
 
 @pytest.mark.parametrize("place", ["file:///data/my%20results", Path("file:///data/my%20results")])
-def test_an_address_of_a_file_is_a_folder_on_this_machine(place: Path | str) -> None:
+def test_an_store_address_a_file_is_a_folder_on_this_machine(place: Path | str) -> None:
     assert storage_at(place) == LocalStorage(Path("/data/my results"))
 
 
