@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -37,6 +37,21 @@ _TOKEN: Final = "darkroom-writer"
 _TRIES: Final = 5
 _AT_ONCE: Final = 8
 _PROVIDERS: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object as a listing tells it: bytes, time by the clock of the store, and a tag that its content changes."""
+
+    key: str
+    size: int
+    written_at: datetime
+    e_tag: str
+
+    @classmethod
+    def of(cls, key: str, told: Any) -> Entry:
+        """From what the client says of it."""
+        return cls(key, told["size"], told["last_modified"], str(told.get("e_tag")))
 
 
 @dataclass(frozen=True)
@@ -88,11 +103,24 @@ class ObjectStorage:
 
     def list(self, folder: str) -> list[str]:
         """Names that share the prefix, up to the next `/`; page by page, however many there are."""
-        with self._refusing("could not be listed", folder) as store:
-            found = _client().list_with_delimiter(store, checked_key(folder))
-        paths = [*found["common_prefixes"], *(one["path"] for one in found["objects"])]
-        names = {path.rstrip("/").rpartition("/")[2] for path in paths}
+        folders, objects = self.entries(checked_key(folder))
+        names = {key.rpartition("/")[2] for key in (*folders, *(one.key for one in objects))}
         return sorted(name for name in names if not name.startswith("."))
+
+    def entries(self, folder: str) -> tuple[list[str], list[Entry]]:  # type: ignore[valid-type]
+        """Keys of the folders directly in a folder ("" for this one), and its objects, in the order of names."""
+        with self._refusing("could not be listed", folder) as store:
+            found = _client().list_with_delimiter(store, folder or None)
+        folders = sorted(key.rstrip("/") for key in found["common_prefixes"])
+        # Consoles make a folder by an object of its name, which is none of its files.
+        objects = (Entry.of(one["path"], one) for one in found["objects"] if one["path"].rstrip("/") != folder)
+        return folders, sorted(objects, key=lambda one: one.key)
+
+    @contextmanager
+    def got(self, key: str) -> Iterator[Any]:
+        """The answer to a get, whose bytes may be streamed; what is not there is a FileNotFoundError."""
+        with self._refusing("could not be read", key, missing=True) as store:
+            yield _client().get(store, checked_key(key))
 
     def exists(self, key: str) -> bool:
         """Whether there is an object, or one below."""

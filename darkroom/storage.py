@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 from darkroom.errors import CommitConflict, StorageError
 
-_ADDRESS: Final = re.compile(r"(s3|gs|az):/{1,2}([^/].*)")
+_ADDRESS: Final = re.compile(r"(s3|gs|az):/{1,2}([^/].*)", re.DOTALL)
 _FILE: Final = re.compile(r"file:(?://)?(/.*)")
 _TEMPORARY = ".tmp"
 _REMOVED = "removed"

@@ -42,6 +42,7 @@ from tasks import intake as inboxes
 from tasks.arrange import Arranged
 from tasks.ledger import open_ledger
 from tasks.machine import libraries
+from tasks.object_inbox import file_at, is_there
 from tasks.quarantine import Refusal, keep_copies
 from tasks.released import with_released
 from tasks.report.index_page import write_index
@@ -146,7 +147,7 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
                 exclude=[Path(staging.storage.describe("staging")).parent],
             )
         except InboxMissing:
-            if not (is_a_folder_a_night(inbox) and folder_of_nights(inbox).is_dir()):
+            if not (is_a_folder_a_night(inbox) and is_there(folder_of_nights(inbox))):
                 abandon(attempt)
                 raise
             log.warning("The inbox of this night does not exist: %s", folder)
@@ -170,7 +171,7 @@ def look_at_shard(shard: int, run_id: str, results: Path, proof: Proof, run: Run
     instruments = instruments_of(proof)
     rows = staging.shard(shard).to_pylist() if record is not None else []
     folder = Path(from_text(record.inbox)) if record is not None else Path()
-    jobs = [Job(row["path"], folder / from_text(row["path"]), content_id=row["content_id"]) for row in rows]
+    jobs = [Job(row["path"], file_at(folder, row["path"]), content_id=row["content_id"]) for row in rows]
 
     def told(done: int, refused: Sequence[Refused]) -> None:
         count(run_id, shard, done, [one.reason for one in refused])
@@ -222,7 +223,7 @@ def evaluate_night(
         realised=realised_before(storage, attempt.bundle, attempt.night),
         counted_before=int(nights.loc[this, "scored"].sum()),
         expect_at_least=_expected(intake.expect_at_least, nights.loc[~this, "scored"].tolist()),
-        inbox_missing=None if folder.is_dir() else str(folder),
+        inbox_missing=None if is_there(folder) else attempt.inbox,
     )
     evaluated = evaluate(
         RowEvidence.of(parts, knowledge),

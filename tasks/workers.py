@@ -18,7 +18,7 @@ import queue
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -30,17 +30,22 @@ from numpy.typing import NDArray
 
 from darkroom.errors import WrongUse
 from darkroom.reasons import Reason
+from darkroom.storage import store_address
 from tasks.decode import Limits
+from tasks.identity import NotRead
 from tasks.knobs import Preprocessing
 from tasks.memory import return_large_blocks
+from tasks.object_inbox import fetch
 from tasks.worker_process import Died, TooSlow, WorkerProcess
 
 _AHEAD_BYTES: Final = 96 * 1024**2  # of finished arrays that may wait for a slow consumer
 
+_FETCHED_AT_ONCE: Final = 16
+
 
 @dataclass(frozen=True)
 class Job:
-    """One file to decode: its path, or its bytes. content_id: the sha256 (hex) that it had when it was seen."""
+    """One file to decode: its path (of an object store, too), or its bytes. content_id: the sha256 (hex) that it had when it was seen."""
 
     key: int | str
     path: Path | None = None
@@ -136,7 +141,7 @@ class DecodePool:
         """
         if self._closed:
             raise WrongUse("the decode pool is closed", todo="open another")
-        source = iter(jobs)
+        source = with_bytes(jobs, self._limits.max_bytes)
         pending: deque[Future[Arrived | Refused]] = deque()
         try:
             while True:
@@ -158,7 +163,9 @@ class DecodePool:
         for worker in self._workers:
             worker.stop()
 
-    def _decode(self, job: Job) -> Arrived | Refused:
+    def _decode(self, job: Job | Refused) -> Arrived | Refused:
+        if isinstance(job, Refused):
+            return job
         worker = self._idle.get()
         try:
             return self._ask(worker, job)
@@ -193,6 +200,30 @@ class DecodePool:
                 thumbnail=thumbnail,
             )
         return Refused(job.key, Reason.DECODER_CRASHED, str(death), job.content_id)
+
+
+def with_bytes(jobs: Iterable[Job], max_bytes: int) -> Iterator[Job | Refused]:
+    """The jobs in their order; those of an object store with their bytes, which a few threads fetch ahead."""
+    coming: deque[Job | Future[Job | Refused]] = deque()
+    with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="fetch") as pool:
+        for job in jobs:
+            address = None if job.path is None else store_address(job.path)
+            coming.append(job if address is None else pool.submit(_fetched, job, address, max_bytes))
+            while coming and (isinstance(coming[0], Job) or len(coming) >= _FETCHED_AT_ONCE):
+                yield _ready(coming.popleft())
+        while coming:
+            yield _ready(coming.popleft())
+
+
+def _ready(job: Job | Future[Job | Refused]) -> Job | Refused:
+    return job if isinstance(job, Job) else job.result()
+
+
+def _fetched(job: Job, address: str, max_bytes: int) -> Job | Refused:
+    try:
+        return replace(job, path=None, data=fetch(address, max_bytes))
+    except NotRead as problem:
+        return Refused(job.key, problem.reason, problem.detail, job.content_id)
 
 
 def _cores() -> int:

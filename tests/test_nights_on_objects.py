@@ -10,14 +10,20 @@ import subprocess
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import darkroom
 from darkroom import demo_world
+from darkroom.cli import app
 from darkroom.object_storage import ObjectStorage
+from darkroom.reasons import NightVerdict
+from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.storage import storage_at
+from darkroom.summary import NightSummary
 from tasks.bundle import Bundle
 from tests.made_up import balanced
 from tests.plugins.object_store import ObjectServer
@@ -94,26 +100,72 @@ def test_a_night_that_is_killed_is_resumed_by_the_next_run(
 
 
 def test_the_commands_take_an_address(
-    bundle: Bundle, inbox: Path, object_server: ObjectServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Bundle, inbox: Path, object_server: ObjectServer, tmp_path: Path
 ) -> None:
     results = object_server.folder()
     score_night(bundle, inbox, Path(results), run={"on_alarm": "hold", "thumbnails": False}, expect_at_least=1000)
 
-    def told(*command: str) -> dict[str, object]:
-        from darkroom.cli import main
+    def told(*command: str) -> Any:
+        done = CliRunner().invoke(app, [*command, "--results", results, "--json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
 
-        with pytest.raises(SystemExit) as ended:
-            main([*command, "--results", results, "--json"])
-        assert ended.value.code == 0, capsys.readouterr().err
-        answer: dict[str, object] = json.loads(capsys.readouterr().out)
-        return answer
-
-    (held,) = told("held")["held"]  # type: ignore[misc]
+    (held,) = told("held")
     assert told("release", held["run_id"], "--reason", "it was meant to be few")["commit"] == 1
     rows = darkroom.read(results)
     labels = tmp_path / "labels.csv"
     rows[["path"]].assign(label=rows["predicted_class"]).to_csv(labels, index=False)
     assert told("evaluate", str(labels), "--bundle", str(bundle.path))["nights"]
-    assert "labels" in storage_at(results).list(".")
+    assert storage_at(results).list("labels") == ["00000001.parquet"]
     assert told("quarantine", "list")
     assert told("trace", rows["content_id"][0], "--models", str(bundle.path.parents[1]))
+
+
+def put(folder: Path, address: str) -> str:
+    """Every file below, as objects."""
+    storage = ObjectStorage(address)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            storage.write(path.relative_to(folder).as_posix(), path.read_bytes())
+    return address
+
+
+def test_inbox_bundle_and_results_in_an_object_store_give_the_rows_of_a_disk(
+    bundle: Bundle,
+    inbox: Path,
+    on_disk: Path,
+    object_server: ObjectServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from flows.score import score
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = object_server.folder()
+    models = put(bundle.path.parents[1], f"{place}/models")
+    delivered = put(inbox, f"{place}/inbox/{NIGHT}")
+    (inbox_of_nights, results) = f"{place}/inbox/{{night:%Y-%m-%d}}", Path(f"{place}/inbox/{NIGHT}/results")
+
+    def night(number: int) -> NightSummary:
+        return score(  # type: ignore[no-any-return]
+            bundle=Path(f"{models}/parts"),
+            inbox=inbox_of_nights,
+            results=results,
+            night=NightOptions(night=NIGHT + timedelta(days=number)),
+            intake=IntakeOptions(settle_seconds=3600),
+            run=RunOptions(shard_size=20),
+        )
+
+    summary = night(0)
+    pd.testing.assert_frame_equal(rows_of(results, bundle), rows_of(on_disk, bundle))
+    seen = files_of(results)
+    seen = seen[seen["path"] != "results"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(seen, files_of(on_disk), check_dtype=False)
+    assert len(storage_at(results).list("quarantine_files")) == 1
+    object_server.asked()
+    again = night(0)
+    assert (again.counts.scored, again.counts.scored_before) == (0, summary.counts.scored + 1)
+    read = [asked for asked in object_server.asked() if ".jpg" in asked and "GET" in asked]
+    assert len(read) <= 1, "only what was refused is read again"
+    assert night(1).verdict is NightVerdict.EMPTY
+    assert storage_at(delivered).read("broken.jpg") == (inbox / "broken.jpg").read_bytes()
