@@ -1,4 +1,4 @@
-"""Locks on an object store, which has none: small objects that name a living process, and a heartbeat for each of these.
+"""Locks on an object store, which has none: small objects that name a living process, and its heartbeat.
 
     .locks/<name>           who holds the lock: taken by a conditional put, so that of many one gets it
     .locks/alive/<process>  written anew every few seconds while its process holds anything
@@ -62,7 +62,7 @@ class Objects(Protocol):
 
 @dataclass
 class Leases:
-    """The locks that this process holds in one place, and its heartbeat, which lives as long as any is held or wanted."""
+    """The locks that this process holds in one place, and its heartbeat while any is held or wanted."""
 
     objects: Objects
     process: str = field(default_factory=lambda: uuid.uuid4().hex)

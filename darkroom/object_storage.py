@@ -107,7 +107,7 @@ class ObjectStorage:
         names = {key.rpartition("/")[2] for key in (*folders, *(one.key for one in objects))}
         return sorted(name for name in names if not name.startswith("."))
 
-    def entries(self, folder: str) -> tuple[list[str], list[Entry]]:  # type: ignore[valid-type]
+    def entries(self, folder: str) -> tuple[Sequence[str], Sequence[Entry]]:
         """Keys of the folders directly in a folder ("" for this one), and its objects, in the order of names."""
         with self._refusing("could not be listed", folder) as store:
             found = _client().list_with_delimiter(store, folder or None)
@@ -227,7 +227,7 @@ class ObjectStorage:
                     _client().put(store, checked_key(key), data, mode="create", attributes={_TOKEN: token})
                     self._prove_conditions(key, data, token)
                     return True
-                except (_errors().AlreadyExistsError, _errors().GenericError) as error:
+                except (_errors().AlreadyExistsError, _errors().GenericError):
                     found = self._token(store, key)
                     if found is not None:
                         return found == token
@@ -260,7 +260,7 @@ class ObjectStorage:
             file=self.describe(key),
             expected="a second put with If-None-Match: * to be refused",
             found="it was carried out",
-            todo="use a store that knows conditional writes (Amazon S3, Google Cloud Storage, Azure, MinIO, R2), or a disk",
+            todo="use a store that knows conditional writes, as Amazon S3, Google Cloud Storage and Azure do, or a disk",
         )
 
     def _bytes(self, key: str) -> bytes:
@@ -366,5 +366,7 @@ def _todo(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "look whether somebody removed it, and run again"
     if any(word in text for word in ("401 Unauthorized", "403 Forbidden", "credential")):
-        return "give this account the right to list, read, write and delete there; darkroom takes it from the environment"
+        return (
+            "give this account the right to list, read, write and delete there; darkroom takes it from the environment"
+        )
     return "look at the network, the address and the store, and run again: what was finished is kept"

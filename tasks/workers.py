@@ -45,7 +45,10 @@ _FETCHED_AT_ONCE: Final = 16
 
 @dataclass(frozen=True)
 class Job:
-    """One file to decode: its path (of an object store, too), or its bytes. content_id: the sha256 (hex) that it had when it was seen."""
+    """One file to decode: its path (in an object store, too), or its bytes.
+
+    content_id: the sha256 (hex) that it had when it was seen.
+    """
 
     key: int | str
     path: Path | None = None

@@ -1,8 +1,9 @@
 """Kills a made-up night at every call that changes its results, runs it again, and says what they then hold.
 
 `python -m tests.crashing FOLDER SCENARIO FIRST STEP [ADDRESS]` prints one JSON object. Results lie in the folder, or at
-the address of an object store, where each object of a request that removes many is a call of its own. A process of its own, as it forks: the
-children start warm (a night takes 50 ms instead of a second), and pytest's own process is never forked.
+the address of an object store, where each object of a request that removes many is a call of its own. A process of its
+own, as it forks: the children start warm (a night takes 50 ms instead of a second), and pytest's own process is never
+forked.
 """
 
 from __future__ import annotations

@@ -80,7 +80,11 @@ class Misbehaving:
 
     def _fault(self, method: str, path: str) -> str | None:
         for fault in self.faults:
-            if fault["times"] and (fault["method"] == "ANY" or method in fault["method"]) and re.search(fault["key"], path):
+            if (
+                fault["times"]
+                and (fault["method"] == "ANY" or method in fault["method"])
+                and re.search(fault["key"], path)
+            ):
                 fault["met"] += 1
                 if fault["met"] % fault["every"]:
                     continue

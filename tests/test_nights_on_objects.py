@@ -99,9 +99,7 @@ def test_a_night_that_is_killed_is_resumed_by_the_next_run(
     pd.testing.assert_frame_equal(rows_of(Path(results), bundle), rows_of(on_disk, bundle))
 
 
-def test_the_commands_take_an_address(
-    bundle: Bundle, inbox: Path, object_server: ObjectServer, tmp_path: Path
-) -> None:
+def test_the_commands_take_an_address(bundle: Bundle, inbox: Path, object_server: ObjectServer, tmp_path: Path) -> None:
     results = object_server.folder()
     score_night(bundle, inbox, Path(results), run={"on_alarm": "hold", "thumbnails": False}, expect_at_least=1000)
 

@@ -17,14 +17,13 @@ import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pytest import MonkeyPatch
 
 from darkroom import leases, object_storage
 from darkroom.errors import CommitConflict, StorageError
 from darkroom.leases import Leases
 from darkroom.object_storage import ObjectStorage
-from darkroom.storage import LocalStorage, Storage, store_address, storage_at
 from darkroom.results import commits
+from darkroom.storage import LocalStorage, Storage, storage_at, store_address
 from tests import made_up
 from tests.plugins.object_store import ObjectServer
 
@@ -45,7 +44,7 @@ def objects(object_server: ObjectServer) -> ObjectStorage:
 
 
 @pytest.fixture
-def impatient(monkeypatch: MonkeyPatch) -> Iterator[None]:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Requests are repeated for half a second only."""
     object_storage._store.cache_clear()
     monkeypatch.setattr(object_storage, "RETRIED_FOR", timedelta(seconds=0.5))
@@ -272,7 +271,7 @@ def test_what_is_not_answered_in_time_is_asked_again(
     objects: ObjectStorage,
     object_server: ObjectServer,
     act: Callable[[ObjectStorage], object],
-    monkeypatch: MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     objects.write("a/old", b"old")
     monkeypatch.setattr(object_storage, "_TIMEOUT", timedelta(seconds=0.4))
@@ -321,9 +320,7 @@ def test_a_put_that_was_refused_because_another_was_under_way_is_tried_again(
     assert objects.read("commits/1.json") == b"mine"
 
 
-def test_a_store_that_ignores_the_condition_is_refused(
-    objects: ObjectStorage, object_server: ObjectServer
-) -> None:
+def test_a_store_that_ignores_the_condition_is_refused(objects: ObjectStorage, object_server: ObjectServer) -> None:
     object_server.misbehave("no conditions", times=100)
     with pytest.raises(StorageError, match="ignores the condition") as caught:
         objects.write_new("commits/1.json", b"mine")
@@ -375,7 +372,9 @@ def test_a_folder_of_many_pages_is_listed_and_removed_whole(
 # -- locks
 
 
-def test_a_process_elsewhere_that_is_silent_loses_its_lock(objects: ObjectStorage, monkeypatch: MonkeyPatch) -> None:
+def test_a_process_elsewhere_that_is_silent_loses_its_lock(
+    objects: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(leases, "_mark", lambda *_: None)
     monkeypatch.setattr(leases, "RENEWED_EVERY", 0.2)
     lock = Leases(objects).take("run-1", 0)
@@ -390,7 +389,9 @@ def test_a_process_elsewhere_that_is_silent_loses_its_lock(objects: ObjectStorag
     assert Leases(objects).take("run-1", 0) is None
 
 
-def test_a_process_that_was_away_changes_nothing_any_more(objects: ObjectStorage, monkeypatch: MonkeyPatch) -> None:
+def test_a_process_that_was_away_changes_nothing_any_more(
+    objects: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock = objects.try_lock("run-1")
     assert lock is not None
     objects.write("a/b", b"old")
@@ -414,7 +415,7 @@ def test_a_process_that_was_away_changes_nothing_any_more(objects: ObjectStorage
 
 
 def test_heartbeats_go_on_while_something_is_held_and_end_with_it(
-    objects: ObjectStorage, object_server: ObjectServer, monkeypatch: MonkeyPatch
+    objects: ObjectStorage, object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "RENEWED_EVERY", 0.05)
     lock = objects.try_lock("run-1")

@@ -1,6 +1,6 @@
-"""Knows how a bundle comes from an object store: once, into a folder that it shares with nobody, and only as it was sealed.
+"""Knows how a bundle comes from an object store: once, and only as it was sealed.
 
-    <cache>/bundles/<id>/<name>/<version>/      as it lies in models; found again by its id, and checked each time
+<cache>/bundles/<id>/<name>/<version>/      as it lies in models; found again by its id, and checked each time
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def fetch_bundle(address: str) -> Path:
             todo="copy the whole folder of the bundle there, with current.json beside its versions",
         )
     statements = _object(address, MANIFEST, data)
-    # The id follows from all that bundle.json says: what lies in the cache under it, with these digests, is this bundle.
+    # The id follows from all that bundle.json says: what is in the cache under it, with these digests, is this bundle.
     if statements.get("id") != bundle_id(statements) or not _names_only_inside(statements):
         raise BundleUnreadable(
             "bundle.json was changed by hand: its id does not follow from what it says.",
@@ -50,7 +50,7 @@ def fetch_bundle(address: str) -> Path:
             todo="copy the bundle again, with all of its files, or restore it from a backup",
         )
     digests: dict[str, str] = statements["digests"]
-    folder = _cache() / statements["id"] / statements["name"] / str(statements["version"])
+    folder: Path = _cache() / statements["id"] / statements["name"] / str(statements["version"])
     if not _is_whole(folder, digests):
         _fetch(storage, version, folder, data, digests)
     return folder
@@ -94,7 +94,9 @@ def _object(address: str, name: str, data: bytes) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     raise BundleUnreadable(
-        "A file of the bundle is no JSON.", file=f"{address}/{name}", todo="copy the bundle again, with all of its files"
+        "A file of the bundle is no JSON.",
+        file=f"{address}/{name}",
+        todo="copy the bundle again, with all of its files",
     )
 
 
