@@ -260,7 +260,7 @@ class ObjectStorage:
             file=self.describe(key),
             expected="a second put with If-None-Match: * to be refused",
             found="it was carried out",
-            todo="use a store that knows conditional writes, as Amazon S3, Google Cloud Storage and Azure do, or a disk",
+            todo="use a store that knows conditional writes, as S3, Google Cloud Storage and Azure do, or a disk",
         )
 
     def _bytes(self, key: str) -> bytes:
