@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from darkroom.errors import InboxMissing, StorageError
 from darkroom.names import as_detail, from_text, to_text
@@ -18,6 +18,8 @@ from darkroom.reasons import FileStatus, Reason
 from darkroom.storage import store_address
 from tasks.identity import FIRST_BYTES, NotRead, Seen
 from tasks.walk import Walked
+
+_NOT_AN_IMAGE: Final = (FileStatus.NOT_AN_IMAGE, None, None)
 
 
 def file_at(inbox: Path, text: str) -> Path:
@@ -39,20 +41,16 @@ def walk_objects(address: str, exclude: Collection[Path]) -> Walked:
     storage = ObjectStorage(address)
     shut = {store_address(path) for path in exclude}
     walked = Walked(address)
-    not_an_image = (FileStatus.NOT_AN_IMAGE, None, None)
     folders = [""]
     while folders:
         inner, objects = storage.entries(folders.pop())
-        for one in objects:
-            hidden = one.key.rpartition("/")[2].startswith(".")
-            walked.add(to_text(one.key), _seen(one), not_an_image if hidden else None)
-        entered = []
-        for key in inner:
-            if key.rpartition("/")[2].startswith(".") or storage.describe(key) in shut:
-                walked.add(to_text(key), None, not_an_image)
-            else:
-                entered.append(key)
-        folders.extend(reversed(entered))
+        shown = {key for key in inner if not _is_hidden(key) and storage.describe(key) not in shut}
+        paths: dict[str, Entry | None] = {key: None for key in inner if key not in shown}
+        paths |= {one.key: None if _is_hidden(one.key) else one for one in objects}
+        for key in sorted(paths):
+            one = paths[key]
+            walked.add(to_text(key), *((None, _NOT_AN_IMAGE) if one is None else (_seen(one), None)))
+        folders.extend(sorted(shown, reverse=True))
     if not len(walked):
         raise InboxMissing(
             "There is nothing at this address to take images from.",
@@ -105,6 +103,10 @@ def _got(place: str) -> Iterator[Any]:
     except (StorageError, OSError) as error:
         denied = "403 Forbidden" in str(error)
         raise NotRead(Reason.PERMISSION_DENIED if denied else Reason.READ_ERROR, as_detail(error)) from error
+
+
+def _is_hidden(key: str) -> bool:
+    return key.rpartition("/")[2].startswith(".")
 
 
 def _seen(entry: Entry) -> Seen:
