@@ -20,8 +20,8 @@ READ: Final = {
     "`darkroom serve` sets it for its runs.",
     "DARKROOM_REPORTS_FOLDER": "The folder that this server shows. Unset: the one named reports in the path of a page.",
     "NO_PROXY": "Hosts that are reached without a proxy; 127.0.0.1 is added while a command runs. So is no_proxy.",
-    "XDG_CACHE_HOME": "Where the empty database of the command's own server is kept, and what was fetched from an object "
-    "store. Unset: ~/.cache.",
+    "XDG_CACHE_HOME": "Where the empty database of the command's own server is kept, and what was fetched from an "
+    "object store. Unset: ~/.cache.",
     "AWS_…, GOOGLE_…, AZURE_…": "The account of an object store, its region and its address: see Object storage. Read "
     "by the library that speaks with it.",
     "TF_CPP_MIN_LOG_LEVEL": "What TensorFlow says: 3 is nothing, which is set where nobody says otherwise.",

@@ -19,11 +19,12 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
+from urllib.parse import quote
 
 from darkroom.errors import CommitConflict, StorageError, WrongUse
 from darkroom.leases import ALIVE, Found, Leases
@@ -33,7 +34,7 @@ from darkroom.storage import Lock, checked_key
 RETRIED_FOR: Final = timedelta(seconds=75)
 _TIMEOUT: Final = timedelta(seconds=30)
 _HEARTBEAT: Final = timedelta(seconds=5)
-_TOKEN: Final = "darkroom-writer"
+_TOKEN: Final = "darkroomwriter"  # of lower-case letters only: Azure takes no other names
 _TRIES: Final = 5
 _AT_ONCE: Final = 8
 _PROVIDERS: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
@@ -157,8 +158,7 @@ class ObjectStorage:
 
     def remove(self, key: str) -> None:
         """One delete."""
-        with self._changing("could not be removed", key) as store:
-            _client().delete(store, checked_key(key))
+        self._remove_all(key, [key])
 
     def tidy(self, older_than_seconds: float) -> None:
         """Heartbeats of processes that died. Uploads that never ended are for a rule of the bucket to remove."""
@@ -209,7 +209,7 @@ class ObjectStorage:
 
     def drop(self, key: str) -> None:
         """Remove it, if it is there."""
-        with self._refusing("could not be removed", key) as store:
+        with self._refusing("could not be removed", key) as store, suppress(FileNotFoundError):
             _client().delete(store, checked_key(key))
 
     def store(self) -> Any:
@@ -273,9 +273,18 @@ class ObjectStorage:
                 yield from (one["path"] for one in page)
 
     def _remove_all(self, folder: str, keys: Sequence[str]) -> None:
-        if keys:
-            with self._changing("could not be removed", folder) as store:
-                _client().delete(store, keys)
+        if not keys:
+            return
+        with self._changing("could not be removed", folder) as store:
+            try:
+                _client().delete(store, [checked_key(key) for key in keys])
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise
+                # Some stores say of an object that it is gone already, as after an answer that was lost.
+                for key in keys:
+                    with suppress(FileNotFoundError):
+                        _client().delete(store, key)
 
     def _leases(self) -> Leases:
         return _leases(self, os.getpid())
@@ -289,8 +298,9 @@ class ObjectStorage:
     @contextmanager
     def _refusing(self, what: str, key: str, *, missing: bool = False) -> Iterator[Any]:
         """The store, with its errors as ours; with `missing`, what is not there is a FileNotFoundError."""
+        store = self.store()
         try:
-            yield self.store()
+            yield store
         except FileNotFoundError as error:
             if missing and "NoSuchBucket" not in str(error):
                 raise
@@ -302,6 +312,13 @@ class ObjectStorage:
         return StorageError(
             f"A file of the results {what}: {_first_line(error)}.", file=self.describe(key), todo=_todo(error)
         )
+
+
+def bucket_and_key(address: str) -> tuple[str, str]:
+    """s3://bucket, and what is behind it."""
+    scheme, _, place = address.partition("://")
+    bucket, _, key = place.partition("/")
+    return f"{scheme}://{bucket}", key
 
 
 _PROVED: set[tuple[str, int]] = set()
@@ -318,9 +335,10 @@ def _store(url: str, process: int, retried_for: timedelta) -> Any:
     _client()
     from obstore.store import from_url
 
+    bucket, folder = bucket_and_key(url)
     # The variables of the environment are read here.
     return from_url(
-        url,
+        f"{bucket}/{quote(folder)}",
         client_options={
             "timeout": min(_TIMEOUT, retried_for),
             "connect_timeout": timedelta(seconds=5),

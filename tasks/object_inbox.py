@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from darkroom.errors import InboxMissing, StorageError
 from darkroom.names import as_detail, from_text, to_text
-from darkroom.object_storage import Entry, ObjectStorage
+from darkroom.object_storage import Entry, ObjectStorage, bucket_and_key
 from darkroom.reasons import FileStatus, Reason
 from darkroom.storage import store_address
 from tasks.identity import FIRST_BYTES, NotRead, Seen
@@ -94,9 +94,9 @@ def fetch(place: str, max_bytes: int) -> bytes:
 
 @contextmanager
 def _got(place: str) -> Iterator[Any]:
-    folder, _, name = place.rpartition("/")
+    bucket, key = bucket_and_key(place)
     try:
-        with ObjectStorage(folder).got(name) as found:
+        with ObjectStorage(bucket).got(key) as found:  # one client for all folders
             yield found
     except FileNotFoundError as error:
         raise NotRead(Reason.VANISHED, "no such object") from error

@@ -68,6 +68,9 @@ class Misbehaving:
             case "wrong answer":
                 self._served(environ, lambda *_: None)
                 return _answer(start_response, "500 Internal Server Error", _told("InternalError"))
+            case "gone":
+                self._served(environ, lambda *_: None)
+                return _answer(start_response, "404 Not Found", _told("NoSuchKey"))
             case "slow":
                 time.sleep(1.5)
             case "no conditions":
