@@ -59,7 +59,8 @@ def browser() -> Mapping[str, Measured]:
     from tasks.report.index_page import write_index
 
     results = _year()
-    places = [write_page(results / "reports" / "a night", _night(pictures=True)), Path(write_index(results))]
+    night = write_page(results, "reports/a night/index.html", _night(pictures=True))
+    places = [Path(night), Path(write_index(results))]
     asked: list[str] = []
     too_wide = []
     with sync_playwright() as playwright:

@@ -9,6 +9,7 @@ from pathlib import Path
 from darkroom.errors import StorageError, WrongUse
 from darkroom.night import folder_of_nights, is_a_folder_a_night
 from darkroom.project import FILE, Project, example
+from darkroom.storage import store_address
 
 UNIT = "darkroom.service"
 # Python would find a user's own modules of these names before darkroom's: docs/operations.md.
@@ -44,9 +45,10 @@ def begin(folder: Path, project: Project) -> Begun:
         )
     files = {UNIT: unit(folder), FILE: example(project)}  # the file that makes it a project comes last
     try:
-        for place in ("models", "results"):
-            Path(project.place(place, folder)).mkdir(parents=True, exist_ok=True)
-        folder_of_nights(project.place("inbox", folder)).mkdir(parents=True, exist_ok=True)
+        inbox = folder_of_nights(project.place("inbox", folder))
+        for place in (project.place("models", folder), project.place("results", folder), inbox):
+            if store_address(place) is None:
+                Path(place).mkdir(parents=True, exist_ok=True)
         written = []
         for name, text in files.items():
             with (folder / name).open("x", encoding="utf-8") as file:

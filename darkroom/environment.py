@@ -22,7 +22,10 @@ READ: Final = {
     "DARKROOM_CORES": "How many cores a worker of a Dask cluster computes with. Unset: as many as it has threads. Set "
     "for the workers that a run starts itself, with OMP_NUM_THREADS and its like: their share.",
     "NO_PROXY": "Hosts that are reached without a proxy; 127.0.0.1 is added while a command runs. So is no_proxy.",
-    "XDG_CACHE_HOME": "Where the empty database of the command's own server is kept. Unset: ~/.cache.",
+    "XDG_CACHE_HOME": "Where the empty database of the command's own server is kept, and what was fetched from an "
+    "object store. Unset: ~/.cache.",
+    "AWS_…, GOOGLE_…, AZURE_…": "The account of an object store, its region and its address: see Object storage. Read "
+    "by the library that speaks with it.",
     "TF_CPP_MIN_LOG_LEVEL": "What TensorFlow says: 3 is nothing, which is set where nobody says otherwise.",
     "PYTHONPATH": "Handed on to the processes that are started.",
 }

@@ -40,9 +40,9 @@ def recorded_labels(results: Storage | Path | str) -> pd.DataFrame:
     storage = storage_at(results)
     tables = [LABELS.empty_table()]
     for number in _numbers(storage):
-        filesystem, path = storage.arrow(f"{_FOLDER}/{number:08d}.parquet")
         try:
-            tables.append(pq.read_table(path, filesystem=filesystem).select(LABELS.names).cast(LABELS))
+            with storage.open(f"{_FOLDER}/{number:08d}.parquet") as source:
+                tables.append(pq.read_table(source).select(LABELS.names).cast(LABELS))
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise StorageError(
                 f"Recorded labels cannot be read: {error}.",

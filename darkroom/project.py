@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from darkroom.errors import WrongUse
 from darkroom.forms import TimeZone
 from darkroom.settings import IntakeOptions, RunOptions
+from darkroom.storage import store_address
 
 FILE: Final = "darkroom.toml"
 PLACES: Final = ("models", "bundle", "inbox", "results")
@@ -70,7 +71,8 @@ class Project(_Table):
     def place(self, name: str, folder: Path) -> str:
         """One of PLACES, so that it does not depend on where a worker runs."""
         # Not resolve(): a symbolic link may be moved on purpose, and {night:…} is no path yet.
-        return str(folder.absolute() / getattr(self, name))
+        place: str = getattr(self, name)
+        return store_address(place) or str(folder.absolute() / place)
 
     def nightly(self) -> dict[str, Any]:
         """What the nightly run is told beside its places: its time zone, and every setting that the file states."""

@@ -138,7 +138,7 @@ def read(
     if not storage.exists("commits"):
         raise WrongUse(
             "There are no results in this folder.",
-            file=Path(storage.describe("commits")).parent,
+            file=storage.name,
             expected="a folder with commits in it",
             todo="name the results folder of a scored night",
         )
@@ -160,7 +160,6 @@ def read(
 
 def read_part(storage: Storage, part: Part, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of one part. Raises StorageError where it is missing, broken or not as committed."""
-    filesystem, path = storage.arrow(part.path)
     todo = "restore the file from a backup; its rows cannot be known otherwise"
     if not storage.exists(part.path):
         raise StorageError("A committed file is missing.", file=storage.describe(part.path), todo=todo)
@@ -174,7 +173,7 @@ def read_part(storage: Storage, part: Part, columns: Sequence[str] | None = None
                 todo=todo,
             )
         # Columns that an older schema did not have come back as missing.
-        with pq.ParquetFile(path, filesystem=filesystem) as file:
+        with storage.open(part.path) as source, pq.ParquetFile(source) as file:
             known = set(file.schema_arrow.names)
             table = file.read(columns=None if columns is None else [name for name in columns if name in known])
     except (OSError, pa.ArrowException) as error:

@@ -1,8 +1,7 @@
 """Where results lie: the few operations that the commit protocol needs, and how a local disk does them for good.
 
-An object store can stand behind the same interface: `write_new` is its conditional put, `copy` its server-side copy,
-`move_folder` a copy of every object (nothing is committed by a move), and `try_lock` may refuse or always agree,
-because locks only save work; the number of the commit is what guarantees.
+An object store stands behind the same interface, in `darkroom.object_storage`. Locks only save work; the number of the
+commit is what guarantees.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import time
 import uuid
@@ -17,10 +17,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
+from urllib.parse import unquote
 
 from darkroom.errors import CommitConflict, StorageError
 
+_ADDRESS: Final = re.compile(r"(s3|gs|az):/{1,2}([^/].*)", re.DOTALL)
+_FILE: Final = re.compile(r"file:(?://)?(/.*)")
 _TEMPORARY = ".tmp"
 _REMOVED = "removed"
 _LOCKS = ".locks"
@@ -46,6 +49,10 @@ class Lock(Protocol):
 @runtime_checkable
 class Storage(Protocol):
     """What the results need from where they lie. Keys are relative, `/`-separated; every failure is a StorageError."""
+
+    @property
+    def name(self) -> str:
+        """The folder as a person would name it."""
 
     def describe(self, key: str) -> str:
         """The key as a person would name it: for messages."""
@@ -75,10 +82,10 @@ class Storage(Protocol):
         """Bytes of a file."""
 
     def move_folder(self, source: str, target: str) -> None:
-        """Move a folder, whole and for good; where the target is there already, only make sure of it."""
+        """Move a folder for good, file by file where it must be; after a crash, called again, it completes the move."""
 
     def remove_folder(self, key: str) -> None:
-        """Remove a folder: gone at once, or not at all; nothing happens where there is none."""
+        """Remove a folder, file by file where it must be; nothing happens where there is none."""
 
     def remove(self, key: str) -> None:
         """Remove a file; nothing happens where there is none."""
@@ -89,13 +96,42 @@ class Storage(Protocol):
     def try_lock(self, name: str, patience: float = 0.0) -> Lock | None:
         """Take the lock, waiting at most `patience` seconds; None: somebody else has it."""
 
-    def arrow(self, key: str) -> tuple[Any, str]:
-        """A pyarrow filesystem, and the key's path in it."""
+    def open(self, key: str) -> Any:
+        """A file for pyarrow to read from; a context manager. Its failures are OSErrors."""
 
 
 def storage_at(results: Storage | Path | str) -> Storage:
-    """The storage of a results folder; a storage is itself."""
-    return results if isinstance(results, Storage) else LocalStorage(Path(results).absolute())
+    """The storage of a results folder, or of an address such as s3://bucket/results; a storage is itself."""
+    if isinstance(results, Storage):
+        return results
+    address = store_address(results)
+    if address is None:
+        return LocalStorage(_local(results).absolute())
+    from darkroom.object_storage import ObjectStorage
+
+    return ObjectStorage(address)
+
+
+def store_address(place: Path | str) -> str | None:
+    """The address of a folder in an object store; None: a folder on this machine.
+
+    A Path keeps one of the two slashes of an address: s3:/bucket/folder is s3://bucket/folder.
+    """
+    found = _ADDRESS.fullmatch(str(place))
+    return None if found is None else f"{found[1]}://{found[2].rstrip('/')}"
+
+
+def _local(place: Path | str) -> Path:
+    found = _FILE.fullmatch(str(place))
+    return Path(place if found is None else unquote(found[1]))
+
+
+def checked_key(key: str) -> str:
+    """The key, if it is one. Raises ValueError."""
+    parts = PurePosixPath(key).parts
+    if not parts or ".." in parts or key.startswith("/"):
+        raise ValueError(f"not a key of the storage: {key!r}")
+    return key
 
 
 @dataclass(frozen=True)
@@ -103,6 +139,11 @@ class LocalStorage:
     """A folder on a local (or mounted) file system with hard links and locks. Carries no state: it can be pickled."""
 
     root: Path
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.root)
 
     def describe(self, key: str) -> str:
         """The path."""
@@ -236,17 +277,14 @@ class LocalStorage:
                     return _FileLock(path, descriptor)
                 os.close(descriptor)  # the one who had it has removed the name meanwhile
 
-    def arrow(self, key: str) -> tuple[Any, str]:
-        """The local file system and the path."""
-        from pyarrow import fs
+    def open(self, key: str) -> Any:
+        """By the system."""
+        import pyarrow as pa
 
-        return fs.LocalFileSystem(), str(self._path(key))
+        return pa.OSFile(str(self._path(key)))
 
     def _path(self, key: str) -> Path:
-        parts = PurePosixPath(key).parts
-        if not parts or ".." in parts or key.startswith("/"):
-            raise ValueError(f"not a key of the storage: {key!r}")
-        return self.root.joinpath(*parts)
+        return self.root.joinpath(*PurePosixPath(checked_key(key)).parts)
 
     def _new_temporary(self, word: str) -> Path:
         folder = self.root / _TEMPORARY

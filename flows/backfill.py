@@ -25,6 +25,7 @@ from darkroom.pages import address_of
 from darkroom.progress import tell
 from darkroom.results import commits
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
+from darkroom.storage import storage_at
 from darkroom.summary import NightSummary
 from flows.backfilled import Backfilled, NightOutcome
 from flows.in_the_ui import show
@@ -96,7 +97,7 @@ class Asked:
         return {
             "bundle": self.bundle,
             "inbox": self.inbox,
-            "results": self.results.absolute(),
+            "results": storage_at(self.results).name,
             "night": NightOptions(night=night),
             "intake": self.intake,
             # Prometheus is told of the last night, and that is none of these.

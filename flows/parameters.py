@@ -13,9 +13,11 @@ from darkroom.errors import InboxMissing, WrongUse
 from darkroom.forms import grouped, optional, titled
 from darkroom.night import folder_of_nights, is_a_folder_a_night
 from darkroom.settings import ExaminationOptions, IntakeOptions, NightOptions, RunOptions, TrainingRecipe
+from darkroom.storage import storage_at, store_address
 from flows.runners import its_cluster
 from tasks.bundle import find_bundle
 from tasks.bundle.versions import NAME
+from tasks.object_inbox import is_there
 
 _LOOK: Final = "look at the path; a relative one is below the folder in which the run works: "
 
@@ -43,8 +45,18 @@ def a_file_or_folder(path: Path) -> None:
         raise WrongUse("There is no such file.", file=path, expected="a file or a folder", found="nothing", todo=todo)
 
 
+def writable_results(path: Path) -> None:
+    """Raises: WrongUse where no folder can be made; StorageError where an object store does not answer."""
+    if store_address(path) is None:
+        writable(path)
+    else:
+        storage_at(path).exists("commits")
+
+
 def writable(path: Path) -> None:
     """Raises: WrongUse where no folder can be made."""
+    if store_address(path) is not None:
+        raise WrongUse("This is written to a disk.", file=store_address(path), todo="name a folder, and copy it then")
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not there.is_dir():
         raise WrongUse("A folder is to be written here, and there is a file.", file=there, todo="name another folder")
@@ -78,7 +90,7 @@ def delivered(inbox: str, folder: Path, results: Path) -> None:
     something to finish, whatever became of the folder since: it looks for itself.
     """
     place = folder_of_nights(inbox) if is_a_folder_a_night(inbox) else folder
-    if place.exists() or any((results / "staging").glob("*")):
+    if is_there(place) or storage_at(results).list("staging"):
         return
     raise InboxMissing(
         "There is no folder to take images from.",
@@ -104,7 +116,7 @@ NAME_OR_NOTHING: Final = f"^({NAME})?$"
 
 BundlePath = Annotated[Path, titled("Bundle", find_bundle, minLength=1)]
 InboxPath = Annotated[str, titled("Inbox", minLength=1)]
-ResultsPath = Annotated[Path, titled("Results", writable, minLength=1)]
+ResultsPath = Annotated[Path, titled("Results", writable_results, minLength=1)]
 ModelsPath = Annotated[Path, titled("Models", writable, minLength=1)]
 PageFolder = Annotated[Path | SkipJsonSchema[None], optional("Folder of the page", writable)]
 Promote = Annotated[bool, titled("Put into use")]

@@ -24,6 +24,7 @@ from flows.nearest import nearest_photos_of
 from flows.shown_beside import mixes, property_history, sealed
 from flows.shown_further import across_shown, estimate_shown, slices_shown
 from tasks import publish
+from tasks.object_inbox import file_at
 from tasks.preprocessing import Preprocessing
 from tasks.report.night_page import Histogram, NearPhoto, NightPage
 from tasks.report.past import MOST_NIGHTS, past_nights
@@ -160,7 +161,7 @@ def thumbnails_of(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing)
 def _decoded(rows: pd.DataFrame, inbox: Path, preprocessing: Preprocessing, *, tensor: bool) -> list[Arrived]:
     """Decoded where it can be killed, like any image; keys are content ids."""
     jobs = [
-        Job(key=content, path=inbox / from_text(path), content_id=content)
+        Job(key=content, path=file_at(inbox, path), content_id=content)
         for path, content in zip(rows["path"], rows["content_id"], strict=True)
         if isinstance(content, str)
     ]

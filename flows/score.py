@@ -42,11 +42,13 @@ from tasks import intake as inboxes
 from tasks.arrange import Arranged
 from tasks.ledger import open_ledger
 from tasks.machine import libraries
+from tasks.object_inbox import file_at, is_there
 from tasks.quarantine import Refusal, keep_copies
 from tasks.released import with_released
 from tasks.report.index_page import write_index
 from tasks.report.night_page import NightPage
 from tasks.report.page import write_page
+from tasks.report.past import REPORTS, page_key
 from tasks.report.untrusted import visible
 from tasks.runs import abandon, begin_run
 from tasks.staging import Run, Staging, stage_part
@@ -96,7 +98,7 @@ def score(
             look_at_all(attempt, shards, proof, run)
         settled = settle(attempt)
         evaluated = evaluate_night(attempt, inbox, settled, proof, intake, run)
-        page = draw_page(attempt, inbox, settled, evaluated, proof, results, run)
+        page = draw_page(attempt, inbox, settled, evaluated, proof, run)
         summary = commit_night(attempt, settled, evaluated, page.summary, intake, run)
         tell_night(summary)  # first of all: an alarm is told, whatever becomes of pictures
         untold.told(attempt.staging.storage, attempt.id)
@@ -144,7 +146,7 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
                 exclude=[Path(staging.storage.describe("staging")).parent],
             )
         except InboxMissing:
-            if not (is_a_folder_a_night(inbox) and folder_of_nights(inbox).is_dir()):
+            if not (is_a_folder_a_night(inbox) and is_there(folder_of_nights(inbox))):
                 abandon(attempt)
                 raise
             log.warning("The inbox of this night does not exist: %s", folder)
@@ -199,7 +201,7 @@ def look_at_shard(shard: int, staging: Staging, instruments: Instruments, run: R
     record = staging.record()
     rows = staging.shard(shard).to_pylist() if record is not None else []
     folder = Path(from_text(record.inbox)) if record is not None else Path()
-    jobs = [Job(row["path"], folder / from_text(row["path"]), content_id=row["content_id"]) for row in rows]
+    jobs = [Job(row["path"], file_at(folder, row["path"]), content_id=row["content_id"]) for row in rows]
 
     def told(done: int, refused: Sequence[Refused]) -> None:
         count(staging.run, shard, done, [one.reason for one in refused])
@@ -251,7 +253,7 @@ def evaluate_night(
         realised=realised_before(storage, attempt.bundle, attempt.night),
         counted_before=int(nights.loc[this, "scored"].sum()),
         expect_at_least=_expected(intake.expect_at_least, nights.loc[~this, "scored"].tolist()),
-        inbox_missing=None if folder.is_dir() else str(folder),
+        inbox_missing=None if is_there(folder) else attempt.inbox,
     )
     evaluated = evaluate(
         RowEvidence.of(parts, knowledge),
@@ -268,19 +270,20 @@ def evaluate_night(
 
 @task(name="draw the page", task_run_name="draw the page", cache_policy=NO_CACHE)
 def draw_page(
-    attempt: Run, inbox: str, settled: Arranged, evaluated: Evaluated, proof: Proof, results: Path, run: RunOptions
+    attempt: Run, inbox: str, settled: Arranged, evaluated: Evaluated, proof: Proof, run: RunOptions
 ) -> NightPage:
     """The night's page, before the commit: a run that dies between the two draws it again."""
     now_doing("drawing the page")
     judgement = evaluated.judgement
+    storage = attempt.staging.storage
     earlier = [
         one.summary.report
-        for one in commits(attempt.staging.storage, attempt.bundle)
+        for one in commits(storage, attempt.bundle)
         if (one.night, one.inbox) == (attempt.night, attempt.inbox)
     ]
     nothing_new = not settled.counts.scored and not settled.counts.quarantined and any(earlier)
     nothing_new &= judgement.verdict is not NightVerdict.ALARM  # an inbox that has vanished is no page of before
-    folder = results.absolute() / "reports" / f"{attempt.night}" / attempt.bundle / attempt.id
+    key = f"{REPORTS}/{page_key(attempt.night, attempt.bundle, attempt.id)}"
     started = attempt.staging.record()
     summary = NightSummary(
         bundle_id=attempt.bundle,
@@ -302,7 +305,7 @@ def draw_page(
         finished_at=now(),
         parameters={**_flat(run.model_dump(mode="json")), "engine": proof.engine},
         versions=libraries(),
-        report=next(one for one in reversed(earlier) if one) if nothing_new else str(folder / "index.html"),
+        report=next(one for one in reversed(earlier) if one) if nothing_new else storage.describe(key),
         whence=whence(proof.path),
     )
     page = draw_night(
@@ -314,8 +317,7 @@ def draw_page(
         inbox=None if is_a_folder_a_night(inbox) else attempt.inbox,
     )
     if not nothing_new:
-        write_page(folder, page)
-        get_run_logger().info("The page is written: %s", place_of(folder / "index.html"))
+        get_run_logger().info("The page is written: %s", place_of(write_page(storage, key, page)))
     return page
 
 

@@ -130,7 +130,7 @@ def _finish(staging: Staging) -> Commit | None:
                 storage.write_new(commit_key(intent.bundle, mine.number), mine.model_dump_json(indent=1).encode())
             except CommitConflict:
                 continue
-        storage.remove_folder(staging.key())
+        staging.remove()
         return mine
     return None
 

@@ -63,7 +63,7 @@ def discard(results: Storage | Path | str, run_id: str, *, why: str, by: str | N
     storage = storage_at(results)
     with _held_run(storage, run_id) as (staging, intent):
         _record(storage, Act.DISCARD_RUN, intent, why, by)
-        storage.remove_folder(staging.key())
+        staging.remove()
 
 
 def _record(storage: Storage, act: Act, intent: Intent, why: str, by: str | None) -> None:

@@ -19,12 +19,14 @@ from darkroom.names import to_text
 from darkroom.reasons import FileStatus, Reason
 from darkroom.results import now
 from darkroom.schemas import FILES
+from darkroom.storage import store_address
 from darkroom.summary import Counts
 from tasks.content_ids import BYTES, as_texts, packed
 from tasks.formats import FORMAT_EXTENSIONS, sniff
 from tasks.identity import FIRST_BYTES, NotRead, Seen, content_id, first_bytes, not_read, opened
 from tasks.ledger import Ledger
 from tasks.memory import return_large_blocks
+from tasks.object_inbox import examine_object, walk_objects
 from tasks.quarantine import status_of
 from tasks.walk import Walked, real_path, walk
 
@@ -83,8 +85,8 @@ def counts_of(statuses: pa.ChunkedArray) -> Counts:
 
 
 def inbox_text(inbox: Path) -> str:
-    """The one name of an inbox: absolute, links resolved, as text."""
-    return to_text(os.path.realpath(inbox))
+    """The one name of an inbox: absolute, links resolved, or an address; as text."""
+    return to_text(store_address(inbox) or os.path.realpath(inbox))
 
 
 def take_in(
@@ -116,7 +118,8 @@ def take_in(
     return_large_blocks()
     taken_in_at = now()
     clock = time.time_ns()
-    walked = walk(inbox, exclude)
+    address = store_address(inbox)
+    walked = walk(inbox, exclude) if address is None else walk_objects(address, exclude)
     texts = walked.texts()
     rows = _Rows(walked)
     if not rehash:
@@ -133,6 +136,7 @@ class _Rows:
     def __init__(self, walked: Walked) -> None:
         count = len(walked)
         self.walked = walked
+        self.address = store_address(walked.root)
         self.size = np.frombuffer(walked.size, np.int64)
         self.mtime_ns = np.frombuffer(walked.mtime_ns, np.int64)
         self.inode = np.frombuffer(walked.inode, np.int64)
@@ -184,7 +188,7 @@ class _Rows:
     def settle(self, texts: pa.ChunkedArray, clock: int, seconds: float, sleep: Callable[[float], None]) -> None:
         """Defer what is still being written."""
         rows = self.unknown()
-        young = rows[clock - self.mtime_ns[rows] < seconds * 1e9]
+        young = rows[clock - self.mtime_ns[rows] < seconds * 1e9] if self.address is None else rows[:0]
         if len(young):
             sleep(seconds)
             for row, text in self._with_texts(texts, young):
@@ -274,17 +278,25 @@ def examined(
     path: str | Path, seen: Seen, *, named_as_image: bool, formats: Collection[str], max_bytes: int
 ) -> tuple[str | None, NotRead | FileStatus | None]:
     """The content id of a file, where it was read, and why it is not to be scored, if it is not."""
-    content = None
+
+    def may_be_image(first: bytes) -> bool:
+        return named_as_image or sniff(first) is not None
+
     try:
-        with opened(path, seen) as descriptor:
-            found = sniff(first_bytes(descriptor)[:FIRST_BYTES])
-            if found is None and not named_as_image:
-                return None, FileStatus.NOT_AN_IMAGE
-            if seen.size > max_bytes:
-                return None, NotRead(Reason.TOO_LARGE_FILE, f"{seen.size} bytes; the limit is {max_bytes}")
-            content = content_id(descriptor, seen.size)
+        if store_address(path) is None:
+            with opened(path, seen) as descriptor:
+                first = first_bytes(descriptor)[:FIRST_BYTES]
+                wanted = may_be_image(first) and seen.size <= max_bytes
+                content = content_id(descriptor, seen.size) if wanted else None
+        else:
+            first, content = examine_object(str(path), seen, wanted=may_be_image, max_bytes=max_bytes)
     except NotRead as problem:
         return None, problem
+    found = sniff(first)
+    if not may_be_image(first):
+        return None, FileStatus.NOT_AN_IMAGE
+    if seen.size > max_bytes:
+        return None, NotRead(Reason.TOO_LARGE_FILE, f"{seen.size} bytes; the limit is {max_bytes}")
     if seen.size == 0:
         return content, NotRead(Reason.EMPTY_FILE, "")
     if found is None:

@@ -14,9 +14,10 @@ from darkroom.errors import StorageError
 from darkroom.names import as_detail, from_text
 from darkroom.reasons import FileStatus, Reason
 from darkroom.schemas import QUARANTINE
-from darkroom.storage import Storage
+from darkroom.storage import Storage, store_address
 from tasks.formats import sniff
 from tasks.identity import FIRST_BYTES, NotRead, blocks, first_bytes, opened
+from tasks.object_inbox import fetch, file_at
 
 COPIES = "quarantine_files"
 _SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
@@ -99,7 +100,7 @@ def keep_copies(
     there = set(copies(storage))
     deleted = unwanted(storage)
     kept = new = refused = beyond = left_out = total = 0
-    root = inbox.resolve()
+    root = inbox if store_address(inbox) else inbox.resolve()
     for row in rows.select(["path", "content_id", "retryable", "size"]).to_pylist():
         content = row["content_id"]
         if content is None or row["retryable"] or not row["size"]:
@@ -124,6 +125,13 @@ def keep_copies(
 
 
 def _copy(storage: Storage, root: Path, text: str, content_id: str, size: int) -> None:
+    place = store_address(file_at(root, text))
+    if place is not None:
+        data = fetch(place, size)
+        if sha256(data).hexdigest() != content_id:
+            raise NotRead(Reason.CHANGED_WHILE_READING, "no longer the content that was quarantined")
+        storage.write(copy_key(content_id, sniff(data[:FIRST_BYTES])), data)
+        return
     path = (root / from_text(text)).resolve()
     if not path.is_relative_to(root):
         raise NotRead(Reason.LINK_OUT_OF_FOLDER, "became a link out of the folder")

@@ -21,10 +21,11 @@ from darkroom.names import bundle_name, from_text, to_text
 from darkroom.night import folder_of_night
 from darkroom.reasons import FileStatus
 from darkroom.results import bundles, commits, read_part
-from darkroom.storage import Storage, storage_at
+from darkroom.storage import Storage, storage_at, store_address
 from tasks.identity import NotRead, Seen
 from tasks.intake import MANIFEST, Manifest, examined, inbox_text
 from tasks.ledger import Ledger
+from tasks.object_inbox import is_there, look_at_object
 from tasks.quarantine import copies, status_of
 from tasks.walk import real_path
 
@@ -78,7 +79,7 @@ def with_released(
     found now goes on waiting, and so does everything where the inbox itself is not there.
     """
     root = from_text(manifest.inbox)
-    if not os.path.isdir(root):  # noqa: PTH112 - a string
+    if not is_there(Path(root)):
         return manifest
     own = {
         content_id: one.content
@@ -111,10 +112,11 @@ def sources(storage: Storage, content: Content, kept: Mapping[str, str]) -> list
     """Where its bytes may be, best first: its copy (`kept`: content id → key), its place in the inbox of then."""
     found = []
     if content.content_id in kept:
-        found.append(os.path.realpath(storage.describe(kept[content.content_id])))
+        copy = storage.describe(kept[content.content_id])
+        found.append(store_address(copy) or os.path.realpath(copy))
     # A link in it may have been turned around since: nothing is read from outside of that inbox.
     place = real_path(from_text(content.inbox), content.path, through_link=True)
-    if place is not None and os.path.isfile(place):  # noqa: PTH113 - a string
+    if place is not None and (store_address(place) or os.path.isfile(place)):  # noqa: PTH113 - a string
         found.append(place)
     return found
 
@@ -122,6 +124,12 @@ def sources(storage: Storage, content: Content, kept: Mapping[str, str]) -> list
 def _among(many: pa.ChunkedArray, few: pa.Array) -> set[str]:
     """Those of a few texts that are among many, without a set of the many."""
     return set(many.filter(pc.is_in(many, value_set=few)).to_pylist())
+
+
+def _seen_from(root: str, place: str) -> str:
+    """The path of a place, relative to the inbox where both are on this machine, else the place itself."""
+    here = store_address(root) is None and store_address(place) is None
+    return os.path.relpath(place, root) if here else place
 
 
 def _is_ours(content: Content, this: str, inbox: str) -> bool:
@@ -135,14 +143,14 @@ def _row(
     """A row of the manifest from the first place that holds the content; None: none does."""
     for place in places:
         try:
-            seen = Seen.of(os.lstat(place))
-        except OSError:
+            seen = Seen.of(os.lstat(place)) if store_address(place) is None else look_at_object(place)
+        except (OSError, NotRead):
             continue
         found, problem = examined(place, seen, named_as_image=True, formats=formats, max_bytes=max_bytes)
         if found != content.content_id:
             continue
         row = {
-            "path": to_text(os.path.relpath(place, root)),
+            "path": to_text(_seen_from(root, place)),
             "status": str(FileStatus.SCORED),
             "content_id": found,
             "size": seen.size,

@@ -82,7 +82,7 @@ def _begin(storage: Storage, bundle: str, night: date, where: str, run_id: str |
 
 def abandon(run: Run) -> None:
     """Remove what an unfinished run has staged, and close it: there is nothing to go on with."""
-    run.staging.storage.remove_folder(run.staging.key())
+    run.staging.remove()
     run.close()
 
 
@@ -132,7 +132,7 @@ def _clean(storage: Storage) -> None:
         lock = storage.try_lock(run_lock(name))
         if lock is None:
             continue
-        if staging.intent() is None and not storage.exists(staging.key("held.json")):
+        if record is None or (staging.intent() is None and not storage.exists(staging.key("held.json"))):
             _forget(staging, lock)
         else:
             lock.release()
@@ -143,5 +143,5 @@ def _inbox_lock(bundle: str, inbox: str) -> str:
 
 
 def _forget(staging: Staging, lock: Lock) -> None:
-    staging.storage.remove_folder(staging.key())
+    staging.remove()
     lock.release(forget=True)

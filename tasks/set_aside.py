@@ -19,8 +19,9 @@ from darkroom.names import bundle_name, to_text
 from darkroom.reasons import FileStatus, Reason
 from darkroom.results import Commit, bundles, commits, read_part
 from darkroom.settings import QuarantineFilter
-from darkroom.storage import Storage, storage_at
+from darkroom.storage import Storage, storage_at, store_address
 from tasks.ledger import Ledger
+from tasks.object_inbox import file_at
 from tasks.quarantine import COPIES, copies
 from tasks.released import Waiting, waiting
 
@@ -61,6 +62,8 @@ class SetAside:
     @property
     def place(self) -> str:
         """The path in full, as text."""
+        if store_address(self.inbox) or store_address(self.path):
+            return str(store_address(file_at(Path(self.inbox), self.path)))
         return os.path.normpath(f"{self.inbox}/{self.path}")
 
     def as_content(self) -> Content:
@@ -87,7 +90,7 @@ def set_aside(results: Storage | Path | str) -> list[SetAside]:
     if not storage.exists("commits"):
         raise WrongUse(
             "There are no results in this folder.",
-            file=Path(storage.describe("commits")).parent,
+            file=storage.name,
             expected="a folder with commits in it",
             todo="name the results folder of a scored night",
         )
@@ -100,7 +103,7 @@ def set_aside(results: Storage | Path | str) -> list[SetAside]:
 
 def chosen(rows: Iterable[SetAside], reasons: Sequence[Reason], which: QuarantineFilter) -> list[SetAside]:
     """Those with one of the reasons (none: all) that the filter lets through."""
-    inbox = to_text(os.path.realpath(which.inbox)) if which.inbox else None
+    inbox = to_text(store_address(which.inbox) or os.path.realpath(which.inbox)) if which.inbox else None
     only = [one.strip() for one in which.only]
     if not all(only):  # a shell's empty variable must not mean all of them
         raise WrongUse(

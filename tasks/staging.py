@@ -142,7 +142,13 @@ class Staging:
 
     def held(self) -> Intent | None:
         """What would be committed, if a person released it."""
-        return self.peek(Intent, "held.json")
+        found = self.peek(Intent, "held.json")
+        return None if found is None or self.record() is None else found
+
+    def remove(self) -> None:
+        """Remove all of it, and what the run is first: where a folder goes file by file, a rest of it is no run."""
+        self.storage.remove(self.key("run.json"))
+        self.storage.remove_folder(self.key())
 
     # -- the manifest
 
@@ -231,9 +237,8 @@ class Staging:
 
     @contextmanager
     def _parquet(self, key: str, footer: Any = None) -> Iterator[Any]:
-        filesystem, path = self.storage.arrow(key)
         try:
-            with pq.ParquetFile(path, filesystem=filesystem, metadata=footer) as file:
+            with self.storage.open(key) as source, pq.ParquetFile(source, metadata=footer) as file:
                 yield file
         except (OSError, pa.ArrowException) as error:
             raise self._unreadable(key, str(error)) from error

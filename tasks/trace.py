@@ -67,7 +67,7 @@ def trace(results: Storage | Path | str, row: str, *, models: Path | None = None
     if not storage.exists("commits"):
         raise WrongUse(
             "There are no results in this folder.",
-            file=Path(storage.describe("commits")).parent,
+            file=storage.name,
             expected="a folder with commits in it",
             todo="name the results folder of a scored night",
         )
@@ -92,7 +92,7 @@ def _sightings(storage: Storage, done: list[Commit], row: str) -> dict[tuple[str
             "No row of these results is meant by this.",
             expected=f"a content id, at least its first {SHORTEST_ID} characters, or a path as the results have it",
             found=row,
-            file=Path(storage.describe("commits")).parent,
+            file=storage.name,
         )
     if len(by_id) > 1:
         raise WrongUse(

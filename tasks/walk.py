@@ -14,6 +14,7 @@ import pyarrow as pa
 from darkroom.errors import InboxMissing, StorageError, WrongUse
 from darkroom.names import as_detail, from_text, to_text
 from darkroom.reasons import FileStatus, Reason
+from darkroom.storage import store_address
 from tasks.identity import Seen, inode_of, not_read
 
 _CHUNK = 65_536
@@ -129,7 +130,7 @@ def walk(inbox: Path, exclude: Collection[Path] = ()) -> Walked:
 def real_path(root: str, text: str, *, through_link: bool = False) -> str | None:
     """The file to open for a path of the walk; None: it is a link, and leads out of the folder by now."""
     path = f"{root}/{from_text(text)}"
-    if not through_link:
+    if not through_link or store_address(root) is not None:
         return path
     target = os.path.realpath(path)
     return target if _inside(root, target) else None

@@ -30,10 +30,13 @@ from numpy.typing import NDArray
 
 from darkroom.errors import WrongUse
 from darkroom.reasons import Reason
+from darkroom.storage import store_address
 from tasks.decode import Limits
+from tasks.identity import NotRead
 from tasks.knobs import Preprocessing
 from tasks.machine import cores
 from tasks.memory import return_large_blocks
+from tasks.object_inbox import fetch
 from tasks.shared_tensors import SharedTensors
 from tasks.worker_process import Died, TooSlow, WorkerProcess
 
@@ -41,10 +44,15 @@ _AHEAD_BYTES: Final = 96 * 1024**2  # of finished arrays that may wait for a slo
 # A few dozen keep the network busy; as many again are decoded meanwhile.
 BATCH: Final = 32
 
+_FETCHED_AT_ONCE: Final = 16
+
 
 @dataclass(frozen=True)
 class Job:
-    """One file to decode: its path, or its bytes. content_id: the sha256 (hex) that it had when it was seen."""
+    """One file to decode: its path (in an object store, too), or its bytes.
+
+    content_id: the sha256 (hex) that it had when it was seen.
+    """
 
     key: int | str
     path: Path | None = None
@@ -185,7 +193,7 @@ class DecodePool:
                 future.exception()
         pending = self._under_way = deque()
         places = cycle(range(self._places))
-        source = iter(jobs)
+        source = with_bytes(jobs, self._limits.max_bytes)
         try:
             while True:
                 for job in islice(source, self._ahead - len(pending)):
@@ -208,7 +216,9 @@ class DecodePool:
         if self._shared is not None:
             self._shared.close()
 
-    def _decode(self, job: Job, place: int) -> Arrived | Refused:
+    def _decode(self, job: Job | Refused, place: int) -> Arrived | Refused:
+        if isinstance(job, Refused):
+            return job
         worker = self._idle.get()
         try:
             return self._ask(worker, job, place)
@@ -244,3 +254,27 @@ class DecodePool:
                 thumbnail=thumbnail,
             )
         return Refused(job.key, Reason.DECODER_CRASHED, str(death), job.content_id)
+
+
+def with_bytes(jobs: Iterable[Job], max_bytes: int) -> Iterator[Job | Refused]:
+    """The jobs in their order; those of an object store with their bytes, which a few threads fetch ahead."""
+    coming: deque[Job | Future[Job | Refused]] = deque()
+    with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="fetch") as pool:
+        for job in jobs:
+            address = None if job.path is None else store_address(job.path)
+            coming.append(job if address is None else pool.submit(_fetched, job, address, max_bytes))
+            while coming and (isinstance(coming[0], Job) or len(coming) >= _FETCHED_AT_ONCE):
+                yield _ready(coming.popleft())
+        while coming:
+            yield _ready(coming.popleft())
+
+
+def _ready(job: Job | Future[Job | Refused]) -> Job | Refused:
+    return job if isinstance(job, Job) else job.result()
+
+
+def _fetched(job: Job, address: str, max_bytes: int) -> Job | Refused:
+    try:
+        return replace(job, path=None, data=fetch(address, max_bytes))
+    except NotRead as problem:
+        return Refused(job.key, problem.reason, problem.detail, job.content_id)

@@ -24,7 +24,7 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
-pytest_plugins = ["tests.plugins.prefect_server", "tests.plugins.tiny_bundle"]
+pytest_plugins = ["tests.plugins.object_store", "tests.plugins.prefect_server", "tests.plugins.tiny_bundle"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,7 +1,9 @@
-"""Kills a made-up night at every call that changes the disk, runs it again, and says what the results then hold.
+"""Kills a made-up night at every call that changes its results, runs it again, and says what they then hold.
 
-`python -m tests.crashing FOLDER SCENARIO FIRST STEP` prints one JSON object. A process of its own, as it forks: the
-children start warm (a night takes 50 ms instead of a second), and pytest's own process is never forked.
+`python -m tests.crashing FOLDER SCENARIO FIRST STEP [ADDRESS]` prints one JSON object. Results lie in the folder, or at
+the address of an object store, where each object of a request that removes many is a call of its own. A process of its
+own, as it forks: the children start warm (a night takes 50 ms instead of a second), and pytest's own process is never
+forked.
 """
 
 from __future__ import annotations
@@ -15,30 +17,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import obstore
+import pyarrow.parquet as pq
 
+from darkroom.object_storage import ObjectStorage
+from darkroom.storage import storage_at
 from tasks import staging
 from tests import made_up
 
-CHANGING = ("rename", "link", "fsync", "unlink", "rmdir", "mkdir")
+CHANGING = {os: ("rename", "link", "fsync", "unlink", "rmdir", "mkdir"), obstore: ("put", "copy", "delete")}
 
 
-def main(folder: Path, scenario: str, first: int, step: int) -> dict[str, Any]:
+def main(folder: Path, scenario: str, first: int, step: int, address: str | None = None) -> dict[str, Any]:
     """Every `step`-th moment from `first` on, until the night outlives its killer."""
     night = SCENARIOS[scenario]
     inbox = made_up.draw_inbox(folder / "inbox")
-    undisturbed = folder / "undisturbed"
+    place = folder if address is None else Path(address)
+    undisturbed = place / "undisturbed"
     _in_child(lambda: night(undisturbed, inbox))
-    expected = _look(undisturbed)
+    expected = _look(undisturbed, folder)
     failures, moment, survived = [], first, False
     while not survived:
-        results = folder / f"killed-{moment}"
+        results = place / f"killed-{moment}"
         survived = _in_child(lambda at=moment, to=results: _killed_at(at, lambda: night(to, inbox))) == 0  # type: ignore[misc]
         _in_child(lambda to=results: night(to, inbox))  # type: ignore[misc]
-        found = _look(results)
+        found = _look(results, folder)
         if found != expected:
             failures.append({"moment": moment, "found": found})
-        shutil.rmtree(results)
+        shutil.rmtree(results, ignore_errors=address is not None)
         moment += step
     return {"moments": (moment - first) // step - 1, "expected": expected, "failures": failures}
 
@@ -50,7 +56,7 @@ def plain_night(results: Path, inbox: Path) -> None:
 def contended_night(results: Path, inbox: Path) -> None:
     """Locks fail, and while this run is about to commit another one commits the half of its contents."""
     staging.LOCK_PATIENCE_SECONDS = 0.0  # type: ignore[misc] # in a child of its own
-    half = results.parent / f"{results.name}-half"
+    half = inbox.parent / f"{results.name}-half"
     shutil.copytree(inbox / "cam0", half, dirs_exist_ok=True)
     made_up.score(results, inbox, before_commit=lambda run: made_up.score(results, half) and None)
 
@@ -72,8 +78,11 @@ def _killed_at(moment: int, night: Callable[[], None]) -> None:
 
         return counted
 
-    for name in CHANGING:
-        setattr(os, name, instead_of(getattr(os, name)))
+    for module, names in CHANGING.items():
+        for name in names:
+            setattr(module, name, instead_of(getattr(module, name)))
+    delete = obstore.delete
+    obstore.delete = lambda store, keys: [delete(store, key) for key in ([keys] if isinstance(keys, str) else keys)]
     night()
 
 
@@ -97,19 +106,20 @@ def _in_child(work: Callable[[], Any]) -> int:
     return status
 
 
-def _look(results: Path) -> Any:
+def _look(results: Path, folder: Path) -> Any:
     """What is in the results, in a child: rows by the commits, rows by a plain reader, paths, and what is left over."""
-    report = results.parent / "look.json"
+    report = folder / "look.json"
 
     def look() -> None:
-        plain = pd.read_parquet(results / "predictions", columns=["content_id"])["content_id"]
+        parts = [key for key in _parquet_files(results) if key.startswith("predictions/")]
+        plain = [content for key in parts for content in _content_ids(results, key)]
         found = {
             # Which of two runs was the first to commit a content may depend on the crash; that one was does not.
             "rows": sorted((content, *made) for content, _, *made in made_up.rows_of(results)),
             "plain": sorted(plain),
             "paths": sorted({*made_up.committed.read(results, "files")["path"]}),
             "balanced": made_up.balanced(results),
-            "staging": sorted(path.name for path in (results / "staging").iterdir()),
+            "staging": storage_at(results).list("staging"),
             "unlisted": sorted(_unlisted(results)),
         }
         report.write_text(json.dumps(found))
@@ -120,7 +130,7 @@ def _look(results: Path) -> Any:
 
 def _unlisted(results: Path) -> set[str]:
     """Parts that no commit lists, or lists that no part is there for."""
-    there = {str(path.relative_to(results)) for path in results.rglob("*.parquet") if ".tmp" not in path.parts}
+    there = _parquet_files(results)
     listed = {
         part.path
         for bundle in made_up.committed.bundles(results)
@@ -130,5 +140,18 @@ def _unlisted(results: Path) -> set[str]:
     return there ^ listed
 
 
+def _parquet_files(results: Path) -> set[str]:
+    """All that a plain reader sees, who knows nothing of commits."""
+    storage = storage_at(results)
+    if isinstance(storage, ObjectStorage):
+        return {one["path"] for page in obstore.list(storage.store()) for one in page if one["path"][-8:] == ".parquet"}
+    return {str(path.relative_to(results)) for path in results.rglob("*.parquet") if ".tmp" not in path.parts}
+
+
+def _content_ids(results: Path, key: str) -> list[str]:
+    with storage_at(results).open(key) as source:
+        return pq.read_table(source, columns=["content_id"])["content_id"].to_pylist()  # type: ignore[no-any-return]
+
+
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
+    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])))

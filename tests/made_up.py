@@ -14,7 +14,6 @@ import pyarrow as pa
 from PIL import Image
 
 from darkroom import results as committed
-from darkroom.names import from_text
 from darkroom.night import folder_of_night
 from darkroom.reasons import NightVerdict, Reason
 from darkroom.schemas import (
@@ -25,11 +24,12 @@ from darkroom.schemas import (
     NUMERIC_PROPERTIES,
     PREDICTIONS,
 )
-from darkroom.storage import storage_at
+from darkroom.storage import storage_at, store_address
 from darkroom.summary import Counts, NightSummary
 from tasks import publish
 from tasks.intake import take_in
 from tasks.ledger import open_ledger
+from tasks.object_inbox import fetch, file_at
 from tasks.quarantine import Refusal, keep_copies
 from tasks.released import with_released
 
@@ -84,6 +84,12 @@ def predictions(rows: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(made, schema=PREDICTIONS)
 
 
+def bytes_at(place: Path) -> bytes:
+    """On a disk, or in an object store."""
+    address = store_address(place)
+    return place.read_bytes() if address is None else fetch(address, 10**9)
+
+
 def look_at(staging: publish.Staging, shard: int, inbox: Path, *, mended: bool = False) -> None:
     """One shard: what says it is broken is refused (unless the decoder was mended), what is gone or changed is
     deferred, the rest is predicted.
@@ -92,7 +98,7 @@ def look_at(staging: publish.Staging, shard: int, inbox: Path, *, mended: bool =
     good, refused = [], []
     for position, row in enumerate(rows.to_pylist()):
         try:
-            data = (inbox / from_text(row["path"])).read_bytes()
+            data = bytes_at(file_at(inbox, row["path"]))
         except FileNotFoundError:
             refused.append(Refusal(row["path"], row["content_id"], Reason.VANISHED, size=row["size"]))
             continue

@@ -482,8 +482,9 @@ def test_two_pages_of_one_night_are_the_same_bytes() -> None:
 
 def test_the_page_is_written_in_one_step(tmp_path: Path) -> None:
     folder = tmp_path / "reports" / "2026-05-05"
-    assert write_page(folder, night()) == folder / "index.html"
-    write_page(folder, empty_night())
+    key = "reports/2026-05-05/index.html"
+    assert write_page(tmp_path, key, night()) == str(folder / "index.html")
+    write_page(tmp_path, key, empty_night())
     assert [path.name for path in folder.iterdir()] == ["index.html"]
     assert "EMPTY" in (folder / "index.html").read_text(encoding="utf-8")
 
@@ -491,14 +492,14 @@ def test_the_page_is_written_in_one_step(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="could not be written"):
-        write_page(tmp_path / "file" / "night", night())
+        write_page(tmp_path, "file/night/index.html", night())
 
 
 @pytest.mark.parametrize("size", [(160, 120), (400, 300)], ids=["small", "large"])
 def test_two_hundred_thumbnails_stay_under_three_megabytes(tmp_path: Path, size: tuple[int, int]) -> None:
     rows = [prediction(n, verdict="suspect" if n % 2 else "trusted", reasons=["low_confidence"]) for n in range(200)]
     pictures = {f"{n:064x}": jpeg(n, size, quality=95) for n in range(200)}
-    written = write_page(tmp_path, night(predictions=predictions(*rows), thumbnails=pictures))
+    written = Path(write_page(tmp_path, "index.html", night(predictions=predictions(*rows), thumbnails=pictures)))
     assert written.stat().st_size <= LARGEST_PAGE < 3_000_000
     assert len(Outline(written.read_text(encoding="utf-8")).all("img")) >= 10
 

@@ -88,7 +88,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     write_labelled(results, BUNDLE, tuple(labelled(first + timedelta(days=day), 0.7) for day in (5, 38, 39)))
     write_index(results)
-    write_page(results / "reports" / "2026-03-10" / BUNDLE / "run-40", crowded(results))
+    write_page(results, f"reports/2026-03-10/{BUNDLE}/run-40/index.html", crowded(results))
     return results / "reports"
 
 

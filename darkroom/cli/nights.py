@@ -24,6 +24,7 @@ from darkroom.cli.shared import (
 from darkroom.errors import StorageError
 from darkroom.forms import in_words
 from darkroom.settings import EngineName, IntakeOptions, NightOptions, RunnerName, RunOptions
+from darkroom.storage import storage_at, store_address
 
 
 class OnAlarm(StrEnum):
@@ -103,11 +104,10 @@ def score(
         from tasks.report.past import INDEX
         from tasks.report.terminal import print_night
 
-        print_night(
-            Console(), summary, places={"all nights": results.absolute() / INDEX, "results": results.absolute()}
-        )
+        storage = storage_at(results)
+        print_night(Console(), summary, places={"all nights": storage.describe(INDEX), "results": storage.name})
         if summary.commit is None:
-            then = f"darkroom release {summary.run_id} --reason '…' --results {results}"
+            then = f"darkroom release {summary.run_id} --reason '…' --results {store_address(results) or results}"
             typer.echo(f"Kept back. Look at the page, then: {then}")
     return 1 if summary.verdict in (NightVerdict.ALARM, NightVerdict.EMPTY) else 0
 
@@ -165,7 +165,7 @@ def suspects(
     if as_json:
         print_json(json.loads(chosen.to_json(orient="records")))
     else:
-        then = f"darkroom evaluate {out} --bundle {bundle} --results {results}"
+        then = f"darkroom evaluate {out} --bundle {bundle} --results {store_address(results) or results}"
         typer.echo(f"{len(chosen)} rows in {out}. Fill in `label`, then: {then}")
     return 0
 

@@ -18,6 +18,7 @@ from darkroom.orchestrator.deployments import DEPLOYMENTS, check_schedule
 from darkroom.orchestrator.reports_server import pages_served
 from darkroom.orchestrator.server import Server, is_prefect
 from darkroom.project import FILE, Project
+from darkroom.storage import store_address
 
 # A machine that was off for two weeks scores all of them.
 _NIGHTS_AHEAD = "14"
@@ -50,10 +51,13 @@ def serve(
                 stack.enter_context(server)
                 server.wait_until_healthy(f"{address}/api")
             stack.enter_context(reporting_to(f"{address}/api"))
-            reports = Path(project.place("results", folder)) / "reports"
-            pages = stack.enter_context(pages_served(reports, host, reports_port, port))
+            results = project.place("results", folder)
+            elsewhere = store_address(results) is not None
+            served = pages_served(Path(results) / "reports", host, reports_port, port)
+            pages = None if elsewhere else stack.enter_context(served)
             scheduled = _register(folder, project, fresh=server is not None)
-            where = pages or f"not served: port {port + 1} is taken; choose another with --reports-port"
+            taken = f"port {port + 1} is taken; choose another with --reports-port"
+            where = pages or f"not served: {'they lie in an object store' if elsewhere else taken}"
             _say(_welcome(address, where, folder, project, scheduled=scheduled, ours=server is not None))
             if ready is not None:
                 told = {"ui": address, "api": f"{address}/api", "reports": pages, "folder": str(folder)}

@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from darkroom.errors import BundleTampered, BundleUnreadable, StorageError, WrongUse
-from darkroom.storage import LocalStorage
+from darkroom.storage import LocalStorage, store_address
 from tasks.bundle.disk import append_line
+from tasks.bundle.fetching import CURRENT, fetch_bundle
 from tasks.bundle.manifest import MANIFEST
 from tasks.bundle.opening import open_bundle
 
-CURRENT = "current.json"
 HISTORY = "history.jsonl"
 # Long enough for another writer's two small files, short enough for a person at a terminal.
 _PATIENCE_SECONDS = 20.0
@@ -27,7 +27,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._]*(?:-[A-Za-z0-9._]+)*"
 
 
 def find_bundle(models_or_bundle: Path, name: str | None = None) -> Path:
-    """The folder of a bundle.
+    """The folder of a bundle; one in an object store is fetched first.
 
     `models_or_bundle` is the folder of a bundle, or models/NAME for the version in use, or, with `name`, models.
 
@@ -35,6 +35,9 @@ def find_bundle(models_or_bundle: Path, name: str | None = None) -> Path:
     into use.
     """
     folder = models_or_bundle if name is None else models_or_bundle / name
+    address = store_address(folder)
+    if address is not None:
+        return fetch_bundle(address)
     if (folder / MANIFEST).is_file():
         return folder
     current = _current(folder)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from darkroom.errors import StorageError
 from darkroom.reasons import NightVerdict, Verdict
+from darkroom.storage import Storage, storage_at
 from darkroom.summary import ExpectationResult, NightSummary, Severity
 from tasks.report import view
 from tasks.report.drift_lines import DriftLine, drift_lines, drift_sentence, effect
@@ -38,24 +36,11 @@ _MOST_SUMMED: Final = 400
 _MOST_SLICES: Final = 12
 
 
-def write_page(folder: Path, page: NightPage) -> Path:
-    """Write `folder`/index.html, in one step: who opens it sees the old page or the new one. Raises StorageError."""
-    target = folder / "index.html"
-    unfinished = folder / f".index.{os.getpid()}.html"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(page_html(page), encoding="utf-8")
-        unfinished.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise StorageError(
-            "The night's page could not be written.",
-            file=target,
-            found=error,
-            todo="make room or give write permission, and run the night again: it scores nothing twice",
-        ) from error
-    return target
+def write_page(results: Storage | Path | str, key: str, page: NightPage) -> str:
+    """Write the page, in one step: who opens it sees the old page or the new one; where it is. Raises StorageError."""
+    storage = storage_at(results)
+    storage.write(key, page_html(page).encode())
+    return storage.describe(key)
 
 
 def page_html(page: NightPage) -> str:
