@@ -85,7 +85,7 @@ class RunOptions(Form):
     """How the work is cut, and what is shown."""
 
     shard_size: int = Field(
-        default=2000, ge=1, le=100_000, title="Images a shard", description="The unit of work and of retry."
+        default=4000, ge=1, le=100_000, title="Images a shard", description="The unit of work and of retry."
     )
     processes: int | None = Field(
         default=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -176,8 +177,12 @@ def _judged(identity: str, tally: Tally, shares: Mapping[str, float]) -> Expecta
     )
 
 
+# Its context is one a process, and two threads must not validate in it at once (two shards may come to that).
+_TURN = threading.Lock()
+
+
 def _run(expectations: Sequence[Mapping[str, Any]], frame: pd.DataFrame, parameters: Mapping[str, Any]) -> RowOutcome:
-    with _quiet():
+    with _TURN, _quiet():
         import great_expectations as gx
 
         suite = gx.ExpectationSuite(name="suite", expectations=[dict(one) for one in expectations])

@@ -5,6 +5,7 @@ The nightly shard and `darkroom.predict` both come through here; it is where tas
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -97,6 +98,7 @@ class Closely:
 
 # The last bundle that this process has proved: shards of one run, and calls of `predict`, come to the same one.
 _proved: dict[str, Instruments] = {}
+_proving = threading.Lock()
 
 
 def prove_model(path: Path, engine_name: EngineName = "keras") -> ProvedModel:
@@ -136,10 +138,11 @@ def proved(path: Path, engine_name: EngineName = "keras") -> Instruments:
 
     The digests are checked each time, so that a bundle that changed in the meantime is not taken for the proved one.
     """
-    bundle = open_bundle(find_bundle(path))
-    known = _proved.get(str(bundle.path.absolute()))
-    same = known is not None and known.bundle.id == bundle.id and engine_name == known.proof.engine_name
-    return known if same and known is not None else prove(path, engine_name)
+    with _proving:
+        bundle = open_bundle(find_bundle(path))
+        known = _proved.get(str(bundle.path.absolute()))
+        same = known is not None and known.bundle.id == bundle.id and engine_name == known.proof.engine_name
+        return known if same and known is not None else prove(path, engine_name)
 
 
 def instruments_of(proof: Proof) -> Instruments:

@@ -89,8 +89,9 @@ def workers_for(run: RunOptions, lacks: Lacks) -> Iterator[TaskRunner[Any]]:
     """
     with ExitStack() as stack:
         if run.runner == "threads":
-            # A shard already uses every core, for decoding and for the network.
-            yield stack.enter_context(ThreadPoolTaskRunner(max_workers=1))
+            # A shard uses every core, for decoding and for the network, but not while it is validated: then the next
+            # one does. They take turns at the decode pool.
+            yield stack.enter_context(ThreadPoolTaskRunner(max_workers=2))
             return
         if not run.dask_address:
             stack.enter_context(_inherited(_of_a_worker(run.workers)))
@@ -109,20 +110,11 @@ def workers_for(run: RunOptions, lacks: Lacks) -> Iterator[TaskRunner[Any]]:
             raise
 
 
-@contextmanager
-def in_turn() -> Iterator[None]:
-    """A worker's process looks at one shard at a time, with the cores that are its share.
-
-    Of a Dask worker these are its threads, unless its environment says otherwise.
-    """
-    with _turn:
-        threads = _threads_of_dask()
-        if threads is not None:
-            os.environ.setdefault(SHARE, str(threads))
-        yield
-
-
-_turn = threading.Lock()
+def take_share() -> None:
+    """The cores that this process computes with: of a Dask worker its threads, unless its environment says otherwise."""
+    threads = _threads_of_dask()
+    if threads is not None:
+        os.environ.setdefault(SHARE, str(threads))
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from flows.night_words import intake_sentence, settled_sentence, tell_evaluated
 from flows.nights_before import nights_before, realised_before
 from flows.parameters import BundlePath, InboxPath, IntakeForm, NightForm, ResultsPath, RunForm, delivered
 from flows.pictures import draw_night
-from flows.runners import Handful, handfuls, in_turn, workers_for
+from flows.runners import Handful, handfuls, take_share, workers_for
 from flows.telling import tell_night, tell_untold, write_metrics
 from flows.whence import whence
 from tasks import held, publish, untold
@@ -189,11 +189,11 @@ def lacking(staging: Staging, proof: Proof) -> str | None:
 @task(name="look at shards", task_run_name="look at {shards}", retries=2, cache_policy=NO_CACHE)
 def look_at_shards(shards: Handful, staging: Staging, proof: Proof, run: RunOptions) -> None:
     """Look at some shards, but for those that are finished: a task may be repeated, by whomever."""
-    with in_turn():
-        instruments = instruments_of(proof)
-        for shard in shards.shards:
-            if not staging.is_finished(shard):
-                look_at_shard(shard, staging, instruments, run)
+    take_share()
+    instruments = instruments_of(proof)
+    for shard in shards.shards:
+        if not staging.is_finished(shard):
+            look_at_shard(shard, staging, instruments, run)
 
 
 def look_at_shard(shard: int, staging: Staging, instruments: Instruments, run: RunOptions) -> None:

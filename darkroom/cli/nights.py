@@ -46,7 +46,7 @@ def score(
     rehash: Annotated[bool, typer.Option("--rehash", help=in_words(IntakeOptions, "rehash"))] = False,
     settle_seconds: Annotated[float, typer.Option(help=in_words(IntakeOptions, "settle_seconds"))] = 2.0,
     expect_at_least: Annotated[int | None, typer.Option(help=in_words(IntakeOptions, "expect_at_least"))] = None,
-    shard_size: Annotated[int, typer.Option(help=in_words(RunOptions, "shard_size"))] = 2000,
+    shard_size: Annotated[int, typer.Option(help=in_words(RunOptions, "shard_size"))] = 4000,
     processes: Annotated[int | None, typer.Option(help=in_words(RunOptions, "processes"))] = None,
     runner: Annotated[RunnerName, typer.Option(help=in_words(RunOptions, "runner"))] = "threads",
     workers: Annotated[int, typer.Option(help=in_words(RunOptions, "workers"))] = 2,

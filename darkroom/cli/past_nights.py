@@ -26,7 +26,7 @@ def backfill(
     ] = True,
     settle_seconds: Annotated[float, typer.Option(help="Younger files are looked at twice.")] = 2.0,
     expect_at_least: Annotated[int | None, typer.Option(help="Fewer images in a night are an alarm.")] = None,
-    shard_size: Annotated[int, typer.Option(help="Images a shard.")] = 2000,
+    shard_size: Annotated[int, typer.Option(help="Images a shard.")] = 4000,
     processes: Annotated[int | None, typer.Option(help="Decoding processes of each night. Empty: one a core.")] = None,
     suites: Annotated[Path | None, typer.Option(help="Folder with your own Great Expectations suites.")] = None,
     on_alarm: Annotated[OnAlarm, typer.Option(help="hold: keep the rows back until `darkroom release`.")] = (
