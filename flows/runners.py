@@ -111,7 +111,7 @@ def workers_for(run: RunOptions, lacks: Lacks) -> Iterator[TaskRunner[Any]]:
 
 
 def take_share() -> None:
-    """The cores that this process computes with: of a Dask worker its threads, unless its environment says otherwise."""
+    """The cores that this process computes with: of a Dask worker its threads, unless its environment says other."""
     threads = _threads_of_dask()
     if threads is not None:
         os.environ.setdefault(SHARE, str(threads))
