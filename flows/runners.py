@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -212,7 +213,7 @@ def _end_with_parent() -> None:
 
 def _threads_of_dask() -> int | None:
     """Threads of the Dask worker that this is inside of."""
-    if find_spec("distributed") is None:
+    if "distributed" not in sys.modules:
         return None
     from distributed import get_worker
 
