@@ -102,7 +102,9 @@ def cost_of_night(sealed: Bundle, inbox: Path, results: Path, night: date) -> Co
     """Measured by the kernel: no sampling, and nothing that would slow it down."""
     started = time.perf_counter()
     process = start_night(sealed, inbox, results, night)
-    _, _, usage = os.wait4(process.pid, 0)
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status) not in (0, 1):  # 1: an alarm
+        raise RuntimeError(f"the night of {night} ended with {os.waitstatus_to_exitcode(status)}")
     return Cost(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 

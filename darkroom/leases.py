@@ -67,6 +67,7 @@ class Leases:
     objects: Objects
     process: str = field(default_factory=lambda: uuid.uuid4().hex)
     _held: dict[str, bytes] = field(default_factory=dict)
+    _trying: threading.Lock = field(default_factory=threading.Lock)
     _users: int = 0
     _turn: threading.RLock = field(default_factory=threading.RLock)
     _beaten: float = 0.0
@@ -118,6 +119,11 @@ class Leases:
             )
 
     def _try(self, name: str) -> bool:
+        """One thread at a time: what this process has in the store and not yet in its hand must not look free."""
+        with self._trying:
+            return self._put_ours(name)
+
+    def _put_ours(self, name: str) -> bool:
         key, data = f"{LOCKS}/{name}", _lock(self.process)
         found = self.objects.find(key)
         if found is not None and not self._is_free(name, found):

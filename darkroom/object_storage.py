@@ -117,6 +117,11 @@ class ObjectStorage:
         objects = (Entry.of(one["path"], one) for one in found["objects"] if one["path"].rstrip("/") != folder)
         return folders, sorted(objects, key=lambda one: one.key)
 
+    def holds_anything(self) -> bool:
+        """Whether there is an object in this folder, or below."""
+        with self._refusing("could not be listed", "") as store:
+            return any(page for page in _client().list(store, chunk_size=1))
+
     @contextmanager
     def got(self, key: str) -> Iterator[Any]:
         """The answer to a get, whose bytes may be streamed; what is not there is a FileNotFoundError."""

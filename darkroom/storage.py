@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Protocol, runtime_checkable
 from urllib.parse import unquote
 
-from darkroom.errors import CommitConflict, StorageError
+from darkroom.errors import CommitConflict, StorageError, WrongUse
 
 _ADDRESS: Final = re.compile(r"(s3|gs|az):/{1,2}([^/].*)", re.DOTALL)
 _FILE: Final = re.compile(r"file:(?://)?(/.*)")
@@ -118,7 +118,16 @@ def store_address(place: Path | str) -> str | None:
     A Path keeps one of the two slashes of an address: s3:/bucket/folder is s3://bucket/folder.
     """
     found = _ADDRESS.fullmatch(str(place))
-    return None if found is None else f"{found[1]}://{found[2].rstrip('/')}"
+    if found is None:
+        return None
+    bucket, *folders = found[2].rstrip("/").split("/")
+    if "@" in bucket or {"", ".", ".."} & set(folders):
+        raise WrongUse(
+            "This is not the address of a folder in an object store.",
+            expected=f"{found[1]}://BUCKET/FOLDER, and no name or secret in it: those come from the environment",
+            todo="write the address without user names, empty parts, `.` and `..`",
+        )
+    return f"{found[1]}://{found[2].rstrip('/')}"
 
 
 def _local(place: Path | str) -> Path:

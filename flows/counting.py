@@ -89,7 +89,9 @@ class Counter:
 
     def look_around(self) -> None:
         """Take in the shards that were finished since, also on other machines."""
-        finished = self._staging.finished(self._finished)
+        with self._lock:
+            known = frozenset(self._finished)
+        finished = self._staging.finished(known)
         found = {shard: _counts_of(self._staging, record) for shard, record in finished.items()}
         with self._lock:
             new = found.keys() - self._finished

@@ -58,6 +58,16 @@ def engine_for(bundle: Bundle, wanted: EngineName) -> Engine:
     )
 
 
+def lacks_engine(bundle: Bundle, engine: EngineName) -> str | None:
+    """Why an engine may not compute this bundle's answers here, in a few words; None: it may."""
+    if engine != "openvino":
+        return None
+    if not openvino.is_installed():
+        return "OpenVINO is not installed"
+    parity = kept(bundle, openvino.NAME, openvino.openvino_version())
+    return None if parity is not None and parity.held else "OpenVINO is not proved on this type of machine"
+
+
 def check_comparison(engine: EngineName, data: Path | None) -> None:
     """Raises: WrongUse for photos that no engine would be compared on."""
     if data is not None and engine != "openvino":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -26,6 +27,7 @@ from darkroom.settings import EngineName, IntakeOptions, NightOptions, RunOption
 from darkroom.summary import NightSummary
 from expectations.budget import Budget
 from flows.counting import count, counted
+from flows.engines import lacks_engine
 from flows.evaluation import Evaluated, NightFacts, RowEvidence, estimate_rows, evaluate, team_suites
 from flows.in_the_ui import show_night
 from flows.looking import Instruments, Proof, instruments_of, look, prove
@@ -40,6 +42,7 @@ from flows.whence import whence
 from tasks import held, publish, untold
 from tasks import intake as inboxes
 from tasks.arrange import Arranged
+from tasks.bundle import open_bundle
 from tasks.ledger import open_ledger
 from tasks.machine import libraries
 from tasks.object_inbox import file_at, is_there
@@ -165,10 +168,12 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
 def look_at_all(attempt: Run, shards: Sequence[int], proof: Proof, run: RunOptions) -> None:
     """All of these shards, on the workers that the run asks for; of workers that die, others take over what is left."""
     staging, lost = attempt.staging, 0
+    _given_up.discard(staging.run)
     same = {"staging": unmapped(staging), "proof": unmapped(proof), "run": unmapped(run)}
     while shards:
         try:
-            with workers_for(run, partial(lacking, staging, proof)) as workers:
+            lacks = partial(lacking, staging, proof, inbox_is_there=_inbox_is_there(staging))
+            with workers_for(run, lacks) as workers, _or_given_up(staging):
                 workers.map(look_at_shards, {"shards": handfuls(shards), **same}).result()  # type: ignore[arg-type]
                 return
         except WorkersLost as error:
@@ -179,11 +184,37 @@ def look_at_all(attempt: Run, shards: Sequence[int], proof: Proof, run: RunOptio
             shards = staging.unfinished()
 
 
-def lacking(staging: Staging, proof: Proof) -> str | None:
-    """Asked inside a worker of a cluster: what it cannot see of this run."""
+class _GivenUp(Exception):
+    """The run was stopped, or has failed, while another thread looked at one of its shards."""
+
+
+_given_up: set[str] = set()
+
+
+@contextmanager
+def _or_given_up(staging: Staging) -> Iterator[None]:
+    """Shards that are at work end with their next batch where this is left by an error: nobody waits for them."""
+    try:
+        yield
+    except BaseException:
+        _given_up.add(staging.run)
+        raise
+
+
+def lacking(staging: Staging, proof: Proof, *, inbox_is_there: bool) -> str | None:
+    """Asked inside a worker of a cluster: what it cannot see of this run, or do for it."""
     if staging.record() is None:
         return f"this run is not in {staging.storage.describe('staging')}"
-    return None if Path(proof.path).is_dir() else f"there is no bundle at {proof.path}"
+    if inbox_is_there and not _inbox_is_there(staging):
+        return "the folder of new images is not there"
+    if not Path(proof.path).is_dir():
+        return f"there is no bundle at {proof.path}"
+    return lacks_engine(open_bundle(Path(proof.path)), proof.engine_name)
+
+
+def _inbox_is_there(staging: Staging) -> bool:
+    record = staging.record()
+    return record is not None and is_there(Path(from_text(record.inbox)))
 
 
 @task(name="look at shards", task_run_name="look at {shards}", retries=2, cache_policy=NO_CACHE)
@@ -192,7 +223,7 @@ def look_at_shards(shards: Handful, staging: Staging, proof: Proof, run: RunOpti
     take_share()
     instruments = instruments_of(proof)
     for shard in shards.shards:
-        if not staging.is_finished(shard):
+        if staging.run not in _given_up and not staging.is_finished(shard):
             look_at_shard(shard, staging, instruments, run)
 
 
@@ -204,6 +235,8 @@ def look_at_shard(shard: int, staging: Staging, instruments: Instruments, run: R
     jobs = [Job(row["path"], file_at(folder, row["path"]), content_id=row["content_id"]) for row in rows]
 
     def told(done: int, refused: Sequence[Refused]) -> None:
+        if staging.run in _given_up:
+            raise _GivenUp
         count(staging.run, shard, done, [one.reason for one in refused])
 
     looked = look(jobs, instruments, processes=run.processes, teams=team_suites(run.suites), told=told)

@@ -190,7 +190,9 @@ def _load(image: Image.Image, knobs: Decode) -> Image.Image:
             size = (max(1, image.width // knobs.jpeg_ratio), max(1, image.height // knobs.jpeg_ratio))
             image.draft(image.mode, size)
     image.load()
-    return to_rgb(image, knobs)
+    rgb = to_rgb(image, knobs)
+    # To count its pages is to turn them, and its pixels are gone.
+    return rgb.copy() if rgb is image and image.format == "TIFF" else rgb
 
 
 def _tensorflow(data: bytes, name: str, knobs: Decode) -> NDArray[np.uint8]:

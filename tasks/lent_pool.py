@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def lent_pool(preprocessing: Preprocessing, wanted: Wanted, processes: int | Non
         if _end is not None:
             _end.cancel()
         if _kept is not None and _kept[0] != key:
-            close_kept_pool()
+            _close_kept()
         pool = DecodePool(preprocessing, wanted, processes) if _kept is None else _kept[1]
         _kept = None
         try:
@@ -45,17 +46,27 @@ def lent_pool(preprocessing: Preprocessing, wanted: Wanted, processes: int | Non
         _end.start()
 
 
-def close_kept_pool() -> None:
-    """End the pool that is kept, if there is one."""
+def _close_kept() -> None:
+    """Only with the turn."""
     global _kept
     if _kept is not None:
         _kept[1].close()
         _kept = None
 
 
+def _forget() -> None:
+    """In a process that was forked: threads and workers of the pool are its parent's."""
+    global _kept, _end, _turn
+    _kept, _end, _turn = None, None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def _end_unless_lent() -> None:
     if _turn.acquire(blocking=False):
         try:
-            close_kept_pool()
+            _close_kept()
         finally:
             _turn.release()

@@ -25,13 +25,14 @@ _NOT_AN_IMAGE: Final = (FileStatus.NOT_AN_IMAGE, None, None)
 def file_at(inbox: Path, text: str) -> Path:
     """The place of a path of the manifest: below the inbox, unless it is a place of its own."""
     name = from_text(text)
-    return inbox / name if store_address(name) is None else Path(name)
+    # With both slashes, which no path below a folder has: a delivered folder may be named `s3:`.
+    return Path(name) if "://" in name and store_address(name) is not None else inbox / name
 
 
 def is_there(folder: Path) -> bool:
     """Whether anything was delivered there: a folder on a disk, an object in a store."""
     address = store_address(folder)
-    return folder.is_dir() if address is None else any(ObjectStorage(address).entries(""))
+    return folder.is_dir() if address is None else ObjectStorage(address).holds_anything()
 
 
 def walk_objects(address: str, exclude: Collection[Path]) -> Walked:
@@ -49,7 +50,11 @@ def walk_objects(address: str, exclude: Collection[Path]) -> Walked:
         paths |= {one.key: None if _is_hidden(one.key) else one for one in objects}
         for key in sorted(paths):
             one = paths[key]
-            walked.add(to_text(key), *((None, _NOT_AN_IMAGE) if one is None else (_seen(one), None)))
+            if one is None:
+                walked.add(to_text(key), None, _NOT_AN_IMAGE)
+            else:
+                seen = _seen(one)
+                walked.add(to_text(key), (seen.size, seen.mtime_ns, seen.inode), None)
         folders.extend(sorted(shown, reverse=True))
     if not len(walked):
         raise InboxMissing(
@@ -110,5 +115,6 @@ def _is_hidden(key: str) -> bool:
 
 
 def _seen(entry: Entry) -> Seen:
-    tag = int.from_bytes(hashlib.sha256(entry.e_tag.encode()).digest()[:8], "big") & (2**63 - 1)
-    return Seen(entry.size, int(entry.written_at.timestamp() * 1e9), tag)
+    """A listing may tell milliseconds, and a tag without its quotes, where the answer to a get does not."""
+    tag = int.from_bytes(hashlib.sha256(entry.e_tag.strip('"').encode()).digest()[:8], "big") & (2**63 - 1)
+    return Seen(entry.size, int(entry.written_at.timestamp()) * 10**9, tag)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from queue import Empty, SimpleQueue
@@ -82,7 +83,9 @@ class OpenVinoEngine:
             while at_work:
                 self._idle.put(_answered(at_work, parts))
         finally:
-            for request in at_work:  # of a run that failed
+            for request in at_work:  # of a run that failed: it reads its tensors until it has ended
+                with suppress(Exception):
+                    request.wait()
                 self._idle.put(request)
         probabilities, embedding = (np.concatenate(rows) for rows in zip(*parts, strict=True))
         check_outputs(probabilities, embedding)

@@ -27,6 +27,8 @@ from tasks.training.ladder import climb
 # Neighbours and components are found in embeddings: an order of magnitude above what float32 sums in another order.
 EMBEDDING_TOLERANCE: Final = 1e-3
 _FOLDER: Final = ".proofs"
+# How the other engine is asked (threads, images a piece): a proof holds for the way that it was made with.
+SETTINGS_REVISION: Final = "streams of one thread"
 _COMPUTE: Final = ("tensorflow", "keras", "numpy")
 
 
@@ -162,7 +164,7 @@ def kept(bundle: Bundle, engine: str, version: str) -> Parity | None:
 
 
 def _libraries(engine: str, version: str) -> dict[str, str]:
-    return {engine: version, **{name: libraries()[name] for name in _COMPUTE}}
+    return {engine: f"{version}, {SETTINGS_REVISION}", **{name: libraries()[name] for name in _COMPUTE}}
 
 
 def _side_by_side(outputs: Outputs) -> NDArray[np.float32]:

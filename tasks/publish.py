@@ -19,7 +19,8 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from darkroom.results import Commit
+from darkroom.errors import StorageError
+from darkroom.results import Commit, find_commit
 from darkroom.summary import NightSummary
 from tasks.arrange import Arranged, published
 from tasks.finish import Rows, arrange_since, finish, intent_of, recover, take_back, write_intent
@@ -58,6 +59,12 @@ def settle(run: Run) -> Arranged:
     recover(storage, run.bundle, locked=True)
     intent = run.staging.intent()
     if intent is not None:  # an earlier `commit` of this very run failed halfway, say on a full disk
+        if find_commit(storage, run.bundle, run.id) is not None:
+            raise StorageError(
+                "This run is committed already, although its commit was told as failed.",
+                file=storage.describe(run.staging.key()),
+                todo="begin the night again: what was finished is kept, and nothing is scored twice",
+            )
         take_back(storage, intent)
     return arrange_since(run.staging, run.bundle, run.night)
 

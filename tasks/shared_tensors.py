@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import tempfile
@@ -21,6 +22,8 @@ class SharedTensors:
         self.descriptor = _memory()
         size = places * int(np.prod(shape)) * np.dtype(np.float32).itemsize
         os.ftruncate(self.descriptor, size)
+        if hasattr(fcntl, "F_ADD_SEALS"):  # a process that a file has taken over cannot take the memory away
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self.array = opened(self.descriptor, (places, *shape))
 
     def close(self) -> None:
@@ -43,6 +46,6 @@ def opened(descriptor: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 def _memory() -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("darkroom-tensors")
+        return os.memfd_create("darkroom-tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with tempfile.TemporaryFile() as file:  # macOS: its pages are memory as long as there is some
         return os.dup(file.fileno())

@@ -258,7 +258,7 @@ def _footer(staging: Staging) -> Any:
         return file.metadata
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _shard(staging: Staging, shard: int) -> pa.Table:
     """Asked for twice: by who looks at the shard, and by who finishes it."""
     with staging._parquet(staging.key("to_score.parquet"), _footer(staging)) as file:

@@ -44,18 +44,18 @@ class Walked:
     def add(
         self,
         text: str,
-        status: os.stat_result | None,
+        seen: tuple[int, int, int] | None,
         decided: tuple[FileStatus, Reason | None, str | None] | None,
         *,
         through_link: bool = False,
     ) -> None:
-        """One more path; -1 stands for a size, time or inode that nobody looked at."""
+        """One more path, with its size, time and inode; -1 stands for each where nobody looked."""
         if decided is not None:
             self.decided[len(self)] = decided
-        # No Seen for each: it would take as long as asking the system.
-        self.size.append(-1 if status is None else status.st_size)
-        self.mtime_ns.append(-1 if status is None else status.st_mtime_ns)
-        self.inode.append(-1 if status is None else inode_of(status))
+        size, mtime_ns, inode = (-1, -1, -1) if seen is None else seen
+        self.size.append(size)
+        self.mtime_ns.append(mtime_ns)
+        self.inode.append(inode)
         self.through_link.append(through_link)
         self.undecided.append(decided is None)
         self._texts.append(text)
@@ -142,7 +142,7 @@ def _look(walked: Walked, entry: os.DirEntry[str], text: str) -> None:
             _look_through(walked, entry.path, text)
         else:
             status = entry.stat(follow_symlinks=False)
-            walked.add(text, status, _unless_file(status))
+            walked.add(text, _marks(status), _unless_file(status))
     except OSError as error:
         problem = not_read(error)
         status_word = FileStatus.DEFERRED if problem.reason is Reason.VANISHED else FileStatus.QUARANTINED
@@ -165,7 +165,12 @@ def _look_through(walked: Walked, path: str, text: str) -> None:
     elif stat.S_ISDIR(status.st_mode):
         walked.add(text, None, (FileStatus.NOT_AN_IMAGE, None, None))
     else:
-        walked.add(text, status, _unless_file(status), through_link=True)
+        walked.add(text, _marks(status), _unless_file(status), through_link=True)
+
+
+def _marks(status: os.stat_result) -> tuple[int, int, int]:
+    """What Seen has; no Seen for each of a million files: it would take as long as asking the system."""
+    return status.st_size, status.st_mtime_ns, inode_of(status)
 
 
 def _unless_file(status: os.stat_result) -> tuple[FileStatus, Reason | None, str | None] | None:

@@ -16,7 +16,7 @@ import json
 import os
 import queue
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import cycle, islice
@@ -202,6 +202,7 @@ class DecodePool:
                     return
                 yield pending.popleft().result()
         finally:
+            source.close()
             for future in pending:
                 future.cancel()
 
@@ -256,10 +257,11 @@ class DecodePool:
         return Refused(job.key, Reason.DECODER_CRASHED, str(death), job.content_id)
 
 
-def with_bytes(jobs: Iterable[Job], max_bytes: int) -> Iterator[Job | Refused]:
+def with_bytes(jobs: Iterable[Job], max_bytes: int) -> Generator[Job | Refused]:
     """The jobs in their order; those of an object store with their bytes, which a few threads fetch ahead."""
     coming: deque[Job | Future[Job | Refused]] = deque()
-    with ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="fetch") as pool:
+    pool = ThreadPoolExecutor(_FETCHED_AT_ONCE, thread_name_prefix="fetch")
+    try:
         for job in jobs:
             address = None if job.path is None else store_address(job.path)
             coming.append(job if address is None else pool.submit(_fetched, job, address, max_bytes))
@@ -267,6 +269,8 @@ def with_bytes(jobs: Iterable[Job], max_bytes: int) -> Iterator[Job | Refused]:
                 yield _ready(coming.popleft())
         while coming:
             yield _ready(coming.popleft())
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _ready(job: Job | Future[Job | Refused]) -> Job | Refused:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -32,7 +33,7 @@ def fetch_bundle(address: str) -> Path:
     version = ""
     data = storage.peek(MANIFEST)
     if data is None and (current := storage.peek(CURRENT)) is not None:
-        version = f"{_object(address, CURRENT, current).get('version')}/"
+        version = f"{_version_in_use(address, current)}/"
         data = storage.peek(f"{version}{MANIFEST}")
     if data is None:
         raise BundleUnreadable(
@@ -51,16 +52,31 @@ def fetch_bundle(address: str) -> Path:
         )
     digests: dict[str, str] = statements["digests"]
     folder: Path = _cache() / statements["id"] / statements["name"] / str(statements["version"])
+    digests = {**digests, MANIFEST: hashlib.sha256(data).hexdigest()}
     if not _is_whole(folder, digests):
         _fetch(storage, version, folder, data, digests)
     return folder
+
+
+def _version_in_use(address: str, current: bytes) -> int:
+    version = _object(address, CURRENT, current).get("version")
+    if isinstance(version, int):
+        return version
+    raise BundleUnreadable(
+        "The version in use is no number.",
+        file=f"{address}/{CURRENT}",
+        expected="a whole number as its version",
+        found=repr(version)[:100],
+        todo="copy the file again, or name the version in the address",
+    )
 
 
 def _names_only_inside(statements: Mapping[str, Any]) -> bool:
     """Whether everything that a stranger's bundle.json names lies where it belongs."""
     names = [statements.get("name"), *statements.get("digests", {})]
     try:
-        return isinstance(statements.get("version"), int) and all(str(checked_key(name)) == name for name in names)
+        plain = all(str(checked_key(name)) == name and "\0" not in name for name in names)
+        return isinstance(statements.get("version"), int) and plain
     except (TypeError, ValueError):
         return False
 
@@ -69,7 +85,7 @@ def _fetch(storage: ObjectStorage, version: str, folder: Path, manifest: bytes, 
     """Into a temporary folder, then renamed: of several processes that fetch, one is first, and all are right."""
     unfinished = folder.with_name(f".fetching-{uuid.uuid4().hex}")
     try:
-        for name in digests:
+        for name in digests.keys() - {MANIFEST}:
             (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
             (unfinished / name).write_bytes(storage.read(f"{version}{name}"))
         (unfinished / MANIFEST).write_bytes(manifest)
