@@ -392,4 +392,6 @@ def _todo(error: Exception) -> str:
         return (
             "give this account the right to list, read, write and delete there; darkroom takes it from the environment"
         )
+    if "empty path segment" in text or "illegal character sequence" in text:
+        return "rename or remove the objects there with an empty part (`//`), `.`, `..` or a line break in their names"
     return "look at the network, the address and the store, and run again: what was finished is kept"

@@ -31,6 +31,7 @@ from tasks.decode import (
     upright,
 )
 from tasks.knobs import FORMATS, Decode
+from tasks.preprocessing import prepare
 from tasks.presets import pillow_decode, preset
 
 PLAIN = pillow_decode()
@@ -143,6 +144,15 @@ def test_a_jpeg_with_more_pictures_in_it_is_an_mpo_and_gives_its_first() -> None
     assert (decoded.header.format, decoded.header.frames) == ("MPO", 2)
     assert np.abs(decoded.pixels.astype(int) - np.asarray(first)).mean() < 4
     assert _reason(data, pillow_decode(formats=["JPEG"])) is Reason.FORMAT_NOT_ALLOWED
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "jpeg"])
+def test_a_tiff_with_pages_gives_its_first(compression: str) -> None:
+    first, second = _photo(), ImageOps.mirror(_photo())
+    data = _saved(first, "TIFF", save_all=True, append_images=[second], compression=compression)
+    prepared = prepare(data, preset("load_img", size=(40, 60)))
+    assert prepared.header.frames == 2
+    assert np.abs(prepared.pixels.astype(int) - np.asarray(first)).mean() < 4
 
 
 # ---- header --------------------------------------------------------------------------------------------------------

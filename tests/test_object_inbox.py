@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from darkroom.errors import BundleTampered, BundleUnreadable, InboxMissing, StorageError, WrongUse
-from darkroom.object_storage import ObjectStorage
+from darkroom.object_storage import Entry, ObjectStorage
 from darkroom.reasons import Reason
 from darkroom.results import read
 from flows.parameters import writable
@@ -18,6 +19,7 @@ from tasks.bundle import find_bundle, open_bundle
 from tasks.bundle.manifest import MANIFEST, bundle_id
 from tasks.intake import Manifest, take_in
 from tasks.ledger import open_ledger
+from tasks.object_inbox import _seen, file_at
 from tasks.workers import DecodePool, Job, Refused, Wanted
 from tests import made_up
 from tests.plugins.object_store import ObjectServer
@@ -169,8 +171,9 @@ def test_a_bundle_is_fetched_once_and_opened_as_on_a_disk(
 def test_a_damaged_copy_is_fetched_anew_and_a_damaged_original_is_refused(models: ObjectStorage, cache: Path) -> None:
     address = Path(models.url) / "tiny" / "1"
     found = find_bundle(address)
-    (found / "suite.json").write_bytes(b"{}")
-    assert (open_bundle(find_bundle(address)).path / "suite.json").read_bytes() != b"{}"
+    for name in ("suite.json", "bundle.json"):
+        (found / name).write_bytes(b"{}")
+        assert (open_bundle(find_bundle(address)).path / name).read_bytes() != b"{}"
     shutil.rmtree(cache)
     models.write("tiny/1/suite.json", b"{}")
     with pytest.raises(BundleTampered, match=r"suite\.json"):
@@ -199,3 +202,23 @@ def test_a_stranger_s_bundle_writes_nothing_outside_of_its_folder(
 def test_bundles_are_not_sealed_at_an_address() -> None:
     with pytest.raises(WrongUse, match="written to a disk"):
         writable(Path("s3://bucket/models"))
+
+
+@pytest.mark.parametrize(
+    ("listed", "answered"),
+    [
+        (("2026-03-01T10:00:00.417+00:00", '"5d41"'), ("2026-03-01T10:00:00+00:00", '"5d41"')),
+        (("2026-03-01T10:00:00+00:00", "0x8D5"), ("2026-03-01T10:00:00+00:00", '"0x8D5"')),
+    ],
+    ids=["milliseconds, as Google lists them", "a tag without quotes, as Azure lists it"],
+)
+def test_a_listing_and_an_answer_that_tell_one_object_in_two_ways_are_of_one_object(
+    listed: tuple[str, str], answered: tuple[str, str]
+) -> None:
+    one, other = (_seen(Entry("a.png", 5, datetime.fromisoformat(time), tag)) for time, tag in (listed, answered))
+    assert one == other
+
+
+def test_a_folder_that_is_named_like_the_beginning_of_an_address_is_a_folder(tmp_path: Path) -> None:
+    assert file_at(tmp_path, "s3:/bucket/x.png") == tmp_path / "s3:" / "bucket" / "x.png"
+    assert file_at(tmp_path, "s3://bucket/x.png") == Path("s3://bucket/x.png")

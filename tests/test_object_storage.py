@@ -491,6 +491,13 @@ def test_an_address_is_known_as_text_and_as_a_path(place: Path | str, address: s
         assert storage_at(place) == ObjectStorage(address)
 
 
+@pytest.mark.parametrize("place", ["s3://user:secret@bucket/a", "s3://bucket/../a", "s3://bucket/a//b", "az://box/./a"])
+def test_an_address_with_a_secret_or_without_one_meaning_is_refused_and_not_repeated(place: str) -> None:
+    with pytest.raises(WrongUse, match="not the address") as refused:
+        store_address(place)
+    assert "secret" not in str(refused.value).replace("no name or secret", "")
+
+
 @pytest.mark.parametrize("place", ["file:///data/my%20results", Path("file:///data/my%20results")])
 def test_an_store_address_a_file_is_a_folder_on_this_machine(place: Path | str) -> None:
     assert storage_at(place) == LocalStorage(Path("/data/my results"))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -304,6 +305,30 @@ def test_a_disk_that_is_full_at_the_commit_loses_nothing_and_the_same_run_may_tr
         done = commit(run, settled, summary)
     assert done.counts.scored == 9
     assert len(contents(results)) == 9
+
+
+@dataclass(frozen=True)
+class AnswersTooLate(LocalStorage):
+    """Does what it is told, and says that it failed: as a store whose answer was lost, and a disk at its last fsync."""
+
+    def write_new(self, key: str, data: bytes) -> None:
+        super().write_new(key, data)
+        if key.startswith("commits/"):
+            raise StorageError("No answer.")
+
+
+def test_a_commit_that_was_told_as_failed_and_is_there_is_never_taken_back(results: Path, inbox: Path) -> None:
+    storage = AnswersTooLate(results)
+    with begin_run(storage, BUNDLE, NIGHT, inbox) as run:
+        looked_at(taken_in(run, inbox), inbox)
+        settled = settle(run)
+        with pytest.raises(StorageError, match="No answer"):
+            commit(run, settled, made_up.summary_of(run, settled))
+        with pytest.raises(StorageError, match="committed already"):
+            settle(run)
+    assert len(read(results)) == settled.counts.scored
+    made_up.score(results, inbox)
+    assert sorted(contents(results)) == sorted(set(contents(results)))
 
 
 def test_old_staging_that_nobody_resumed_is_removed_and_the_young_is_kept(

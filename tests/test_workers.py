@@ -15,6 +15,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from PIL import Image
 from darkroom.errors import Failed, WrongUse
 from darkroom.reasons import Reason
 from tasks.decode import ImageRefused, Limits
+from tasks.lent_pool import lent_pool
 from tasks.preprocessing import array_digest, prepare
 from tasks.presets import preset
 from tasks.worker_main import read_file
@@ -385,8 +387,71 @@ def test_a_pool_runs_again_after_a_run_that_was_given_up() -> None:
         assert [outcome.key for outcome in pool.run(Job(n, data=_jpeg(n)) for n in range(10))] == list(range(10))
 
 
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 200])
+def test_batches_hold_the_tensors_of_prepare_whatever_is_refused_among_them(count: int) -> None:
+    bad = {number for number in range(count) if number % 7 == 3 or 40 <= number < 75}
+    jobs = (Job(number, data=b"no image" if number in bad else _jpeg(number)) for number in range(count))
+    arrived, refused = [], []
+    with DecodePool(PINNED, TENSOR, processes=2) as pool:
+        for batch in pool.batches(jobs):
+            assert len(batch.arrived) == len(batch.tensors)
+            for image, tensor in zip(batch.arrived, batch.tensors, strict=True):
+                assert tensor.tobytes() == prepare(_jpeg(int(image.key)), PINNED).tensor.tobytes()
+            arrived += [image.key for image in batch.arrived]
+            refused += [one.key for one in batch.refused]
+    assert (arrived, refused) == ([number for number in range(count) if number not in bad], sorted(bad))
+
+
+def test_a_batch_of_a_run_that_was_given_up_does_not_come_into_the_next_run() -> None:
+    with DecodePool(PINNED, TENSOR, processes=2) as pool:
+        for _ in range(5):
+            first = pool.batches(Job(number, data=_jpeg(number + 50)) for number in range(100))
+            next(first)
+            first.close()  # type: ignore[attr-defined]
+            for batch in pool.batches(Job(number, data=_jpeg(number)) for number in range(40)):
+                for image, tensor in zip(batch.arrived, batch.tensors, strict=True):
+                    assert tensor.tobytes() == prepare(_jpeg(int(image.key)), PINNED).tensor.tobytes()
+
+
+def test_batches_are_of_tensors() -> None:
+    with DecodePool(PINNED, Wanted(tensor=False), processes=1) as pool, pytest.raises(WrongUse, match="tensors"):
+        next(pool.batches([Job(0, data=_jpeg())]))
+
+
 class _Thrown(Exception):
     pass
+
+
+# ---- the pool that is lent -----------------------------------------------------------------------------------------
+
+
+def test_the_pool_of_a_process_is_lent_to_one_at_a_time_and_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.lent_pool.LINGER_SECONDS", 0.5)
+    pools, has, most = set(), 0, 0
+    threads_before = threading.active_count()
+
+    def look(start: int) -> list[object]:
+        nonlocal has, most
+        with lent_pool(PINNED, TENSOR, 2) as pool:
+            has += 1
+            most = max(most, has)
+            pools.add(pool)
+            keys = [one.key for one in pool.run(Job(start + n, data=_jpeg(n)) for n in range(20))]
+            has -= 1
+            return keys
+
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(look, range(0, 60, 20)))
+    assert found == [list(range(start, start + 20)) for start in range(0, 60, 20)]
+    assert (len(pools), most) == (1, 1)
+    _until(lambda: not _workers() and threading.active_count() <= threads_before)  # it ends by itself
+
+
+def test_a_pool_that_was_lent_to_one_who_failed_is_not_lent_again() -> None:
+    with pytest.raises(_Thrown), lent_pool(PINNED, TENSOR, 1) as first:  # noqa: PT012
+        list(first.run([Job(0, data=_jpeg())]))
+        raise _Thrown
+    assert _workers() == []
 
 
 @pytest.mark.parametrize("where", ["consumer", "jobs"])
