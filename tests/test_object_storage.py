@@ -255,7 +255,7 @@ def test_a_fault_on_the_way_is_tried_again_and_leaves_nothing_behind(
     act(undisturbed)
     object_server.misbehave(fault, method=method, times=2)
     act(objects)
-    object_server.behave()
+    assert object_server.behave() > 0
     assert contents(objects) == contents(undisturbed)
 
 
@@ -277,11 +277,13 @@ def test_what_is_not_answered_in_time_is_asked_again(
     monkeypatch.setattr(object_storage, "_TIMEOUT", timedelta(seconds=0.4))
     object_storage._store.cache_clear()
     object_server.misbehave("slow", times=1)
-    act(objects)
-    act_again = pytest.raises(CommitConflict) if objects.exists("a/new") else nullcontext()
-    with act_again:
+    try:
         act(objects)
-    object_storage._store.cache_clear()
+        act_again = pytest.raises(CommitConflict) if objects.exists("a/new") else nullcontext()
+        with act_again:
+            act(objects)
+    finally:
+        object_storage._store.cache_clear()
 
 
 def contents(storage: ObjectStorage) -> dict[str, bytes]:
@@ -414,6 +416,7 @@ def test_a_process_elsewhere_that_is_silent_loses_its_lock(
     monkeypatch.setattr(leases, "TAKEN_OVER_AFTER", 1.0)
     taken = other.take("run-1", 30)
     assert taken is not None
+    monkeypatch.setattr(leases, "TAKEN_OVER_AFTER", 60.0)
     lock.release()  # it comes back, and finds that this is no longer its own
     assert Leases(objects).take("run-1", 0) is None
 
@@ -421,6 +424,7 @@ def test_a_process_elsewhere_that_is_silent_loses_its_lock(
 def test_a_process_that_was_away_changes_nothing_any_more(
     objects: ObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(leases, "RENEWED_EVERY", 1e6)
     lock = objects.try_lock("run-1")
     assert lock is not None
     objects.write("a/b", b"old")
@@ -462,8 +466,7 @@ def test_old_heartbeats_are_tidied_and_young_ones_are_left_alone(objects: Object
     objects.write(f"{leases.ALIVE}/dead", b"{}")
     objects.tidy(3600)
     assert objects.list(leases.ALIVE) == ["dead"]
-    time.sleep(1.1)
-    objects.tidy(0)
+    objects.tidy(-60)
     assert objects.list(leases.ALIVE) == []
 
 

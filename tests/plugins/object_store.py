@@ -31,9 +31,10 @@ class ObjectServer:
         faults = [{"fault": fault, "method": method, "key": key, "times": times, "every": every, "met": 0}]
         self._ask("faults", json.dumps(faults).encode())
 
-    def behave(self) -> None:
-        """From now on."""
-        self._ask("faults", b"[]")
+    def behave(self) -> int:
+        """From now on; how many requests have fitted the faults until now."""
+        met: int = json.loads(self._ask("faults", b"[]"))
+        return met
 
     def asked(self) -> list[str]:
         """The requests since the last time."""
