@@ -8,7 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -179,7 +179,12 @@ def _judged(identity: str, tally: Tally, shares: Mapping[str, float]) -> Expecta
 
 def load_beside() -> None:
     """Great Expectations takes three seconds to import: begin now, beside what waits for files and for the network."""
-    threading.Thread(target=_batches, name="imports Great Expectations", daemon=True).start()
+
+    def load() -> None:
+        with suppress(Exception):  # who needs it tries again, and is told
+            _batches()
+
+    threading.Thread(target=load, name="imports Great Expectations", daemon=True).start()
 
 
 # Its context is one a process, and two threads must not validate in it at once (two shards may come to that).

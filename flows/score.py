@@ -168,9 +168,9 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
 def look_at_all(attempt: Run, shards: Sequence[int], proof: Proof, run: RunOptions) -> None:
     """All of these shards, on the workers that the run asks for; of workers that die, others take over what is left."""
     staging, lost = attempt.staging, 0
-    _given_up.discard(staging.run)
     same = {"staging": unmapped(staging), "proof": unmapped(proof), "run": unmapped(run)}
     while shards:
+        _given_up.discard(staging.run)
         try:
             lacks = partial(lacking, staging, proof, inbox_is_there=_inbox_is_there(staging))
             with workers_for(run, lacks) as workers, _or_given_up(staging):

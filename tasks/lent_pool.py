@@ -8,32 +8,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from tasks.decode import Limits
 from tasks.knobs import Preprocessing
 from tasks.workers import DecodePool, Wanted
 
 # Long enough for the next shard; short enough that whoever has called darkroom from a notebook sees no processes later.
 LINGER_SECONDS: Final = 5.0
 
-_Key = tuple[Preprocessing, Wanted, int | None]
+_Key = tuple[Preprocessing, Wanted, int | None, Limits]
 _turn = threading.Lock()
 _kept: tuple[_Key, DecodePool] | None = None
 _end: threading.Timer | None = None
 
 
 @contextmanager
-def lent_pool(preprocessing: Preprocessing, wanted: Wanted, processes: int | None = None) -> Iterator[DecodePool]:
+def lent_pool(
+    preprocessing: Preprocessing, wanted: Wanted, processes: int | None = None, limits: Limits | None = None
+) -> Iterator[DecodePool]:
     """The pool of this process; who comes while it is lent waits, because it uses every core.
 
     Failed where workers do not start at all, as DecodePool does.
     """
     global _kept, _end
-    key = (preprocessing, wanted, processes)
+    limits = limits or Limits()
+    key = (preprocessing, wanted, processes, limits)
     with _turn:
         if _end is not None:
             _end.cancel()
         if _kept is not None and _kept[0] != key:
             _close_kept()
-        pool = DecodePool(preprocessing, wanted, processes) if _kept is None else _kept[1]
+        pool = DecodePool(preprocessing, wanted, processes, limits) if _kept is None else _kept[1]
         _kept = None
         try:
             yield pool

@@ -528,11 +528,11 @@ def test_a_night_killed_at_any_change_of_the_store_is_whole_after_the_next(
 
 @pytest.mark.long
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(("scenario", "moments"), [("plain", 60), ("contended", 120)])
-def test_a_night_killed_at_every_change_of_the_store_is_whole_after_the_next(
-    tmp_path: Path, object_server: ObjectServer, scenario: str, moments: int
+@pytest.mark.parametrize(("scenario", "step", "moments"), [("plain", 2, 30), ("contended", 5, 24)])
+def test_a_night_killed_at_every_few_changes_of_the_store_is_whole_after_the_next(
+    tmp_path: Path, object_server: ObjectServer, scenario: str, step: int, moments: int
 ) -> None:
-    assert crashing(tmp_path, object_server.folder(), scenario, 1) >= moments
+    assert crashing(tmp_path, object_server.folder(), scenario, step) >= moments
 
 
 def test_three_processes_at_once_over_one_inbox_score_each_content_once(

@@ -202,7 +202,7 @@ class TestWithTheFlowThatScores:
         (inbox / str(NIGHT) / "half.jpg").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
         with monkeypatch.context() as lowered:
             limits = Limits(max_pixels=100)
-            lowered.setattr(looking, "DecodePool", functools.partial(looking.DecodePool, limits=limits))
+            lowered.setattr(looking, "lent_pool", functools.partial(looking.lent_pool, limits=limits))
             first = self.score(bundle, inbox, results, 0)
         assert first.quarantine_reasons == {"too_many_pixels": 5}
         shutil.rmtree(inbox / str(NIGHT) if left == "the copy" else results / COPIES)
