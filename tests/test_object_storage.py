@@ -528,7 +528,7 @@ def test_a_night_killed_at_any_change_of_the_store_is_whole_after_the_next(
 
 @pytest.mark.long
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(("scenario", "step", "moments"), [("plain", 2, 30), ("contended", 5, 24)])
+@pytest.mark.parametrize(("scenario", "step", "moments"), [("plain", 4, 15), ("contended", 15, 8)])
 def test_a_night_killed_at_every_few_changes_of_the_store_is_whole_after_the_next(
     tmp_path: Path, object_server: ObjectServer, scenario: str, step: int, moments: int
 ) -> None:

@@ -123,11 +123,10 @@ def killing_a_worker(results: Path) -> Iterator[list[int]]:
         thread.join()
 
 
-@pytest.mark.parametrize("runner", ["processes", "dask"])
 def test_workers_give_the_same_rows_as_one_process(
-    bundle: Bundle, inbox: Path, expected: pd.DataFrame, tmp_path: Path, runner: str
+    bundle: Bundle, inbox: Path, expected: pd.DataFrame, tmp_path: Path
 ) -> None:
-    summary = score_night(bundle, inbox, tmp_path, run=of(runner))
+    summary = score_night(bundle, inbox, tmp_path, run=of("dask"))  # the others are where one is killed
     assert (summary.counts.scored, summary.counts.quarantined) == (IMAGES, 1)
     assert_same(rows_of(tmp_path, bundle), expected)
     assert not [one for one in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
