@@ -8,7 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -177,19 +177,8 @@ def _judged(identity: str, tally: Tally, shares: Mapping[str, float]) -> Expecta
     )
 
 
-def load_beside() -> None:
-    """Great Expectations takes three seconds to import: begin now, beside what waits for files and for the network."""
-
-    def load() -> None:
-        with suppress(Exception):  # who needs it tries again, and is told
-            _batches()
-
-    threading.Thread(target=load, name="imports Great Expectations", daemon=True).start()
-
-
 # Its context is one a process, and two threads must not validate in it at once (two shards may come to that).
 _TURN = threading.Lock()
-_LOADING = threading.Lock()
 
 
 def _run(expectations: Sequence[Mapping[str, Any]], frame: pd.DataFrame, parameters: Mapping[str, Any]) -> RowOutcome:
@@ -248,15 +237,9 @@ def _error(info: Mapping[str, Any]) -> str:
     return ""
 
 
+@cache
 def _batches() -> Any:
     """One ephemeral context a process: nothing is written, nothing is sent."""
-    with _LOADING:
-        _silence()
-        return _context_of_the_process()
-
-
-@cache
-def _context_of_the_process() -> Any:
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
@@ -265,16 +248,11 @@ def _context_of_the_process() -> Any:
     return asset.add_batch_definition_whole_dataframe("rows")
 
 
-def _silence() -> None:
+@contextmanager
+def _quiet() -> Any:
     """Great Expectations neither counts its users over the network nor tells its inner life."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
-
-
-@contextmanager
-def _quiet() -> Any:
-    """While it validates, it does not warn either."""
-    _silence()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -22,7 +22,7 @@ from darkroom.schemas import PREDICTIONS
 from darkroom.settings import EngineName
 from expectations.knowledge import Knowledge
 from expectations.outliers import judge_rows
-from expectations.validation import RowOutcome, TeamSuite, load_beside
+from expectations.validation import RowOutcome, TeamSuite
 from flows.engines import engine_for
 from tasks.bundle import Bundle, find_bundle, open_bundle, replay_goldens
 from tasks.inference import Engine, Outputs
@@ -125,7 +125,6 @@ def prove(path: Path, engine_name: EngineName = "keras") -> Instruments:
 
     Raises: BundleUnreadable, BundleTampered, GoldenMismatch; WrongUse for an engine that may not be used.
     """
-    load_beside()
     model = prove_model(path, engine_name)
     knowledge = Knowledge.from_files(model.bundle.read_bytes, model.bundle.has)
     instruments = Instruments(model.bundle, model.engine, knowledge, model.proof)
