@@ -72,14 +72,14 @@ class OpenVinoEngine:
     def run(self, tensors: NDArray[np.float32]) -> Outputs:
         """Outputs of tensors (n, height, width, 3), float32, n ≥ 1."""
         check_tensor(tensors, self.input_shape)
-        tensors = np.ascontiguousarray(tensors)  # and computed where they are
+        tensors = np.ascontiguousarray(tensors)
         at_work: deque[Any] = deque()
         parts: list[list[NDArray[np.float32]]] = []
         try:
             for start in range(0, len(tensors), _PIECE):
                 request = self._next(at_work, parts)
                 at_work.append(request)
-                request.start_async([tensors[start : start + _PIECE]], share_inputs=True)
+                request.start_async([tensors[start : start + _PIECE]])
             while at_work:
                 self._idle.put(_answered(at_work, parts))
         finally:
