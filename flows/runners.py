@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from darkroom.errors import OrchestratorError, WorkersLost, WrongUse
-from darkroom.orchestrator.connection import console_is_quiet, send_what_waits
+from darkroom.orchestrator.connection import console_is_quiet, environment_of, send_what_waits
 from darkroom.orchestrator.server import is_prefect
 from darkroom.settings import RunOptions
 from tasks.machine import SHARE, cores
@@ -95,7 +95,7 @@ def workers_for(run: RunOptions, lacks: Lacks) -> Iterator[TaskRunner[Any]]:
             yield stack.enter_context(ThreadPoolTaskRunner(max_workers=2))
             return
         if not run.dask_address:
-            stack.enter_context(_inherited(_of_a_worker(run.workers)))
+            stack.enter_context(environment_of(_of_a_worker(run.workers)))
         try:
             if run.runner == "processes":
                 yield stack.enter_context(ProcessPoolTaskRunner(run.workers, initializer=_end_with_parent))
@@ -180,21 +180,6 @@ def _of_a_worker(workers: int) -> dict[str, str]:
     share = str(max(1, cores() // workers))
     quiet = {_LOUDER: "CRITICAL"} if console_is_quiet() else {}
     return {SHARE: share, **dict.fromkeys(_THREADS, share), **quiet}
-
-
-@contextmanager
-def _inherited(environment: Mapping[str, str]) -> Iterator[None]:
-    """For the processes that are started inside, those that replace a dead one among them."""
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _end_with_parent() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from darkroom.errors import DarkroomError, OrchestratorError
 from darkroom.orchestrator.server import Server
@@ -89,9 +89,19 @@ def reporting_to(address: str, **settings: str) -> Iterator[None]:
 
     around = [host for host in (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), "127.0.0.1") if host]
     changes = {"PREFECT_API_URL": address, "NO_PROXY": ",".join(around), "no_proxy": ",".join(around), **settings}
+    try:
+        with environment_of(changes):
+            refresh_global_settings_context()
+            yield
+    finally:
+        refresh_global_settings_context()
+
+
+@contextlib.contextmanager
+def environment_of(changes: Mapping[str, str]) -> Iterator[None]:
+    """Variables of this process, and of those that are started inside; afterwards as they were before."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
-    refresh_global_settings_context()
     try:
         yield
     finally:
@@ -100,7 +110,6 @@ def reporting_to(address: str, **settings: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        refresh_global_settings_context()
 
 
 def _problem_with_api() -> Exception | None:
