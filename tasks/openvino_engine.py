@@ -46,7 +46,9 @@ def on_openvino(reference: KerasEngine) -> OpenVinoEngine:
     # wait for each other, and for long where decoding has taken the core of one of them.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(streams), "INFERENCE_NUM_THREADS": streams}
     try:
-        model = openvino.convert_model(reference.graph())
+        # Weights of its own: shared ones are TensorFlow's memory, and nothing would keep that from being given back
+        # with the Keras model. Much of it is read only by the first image of each stream.
+        model = openvino.convert_model(reference.graph(), share_weights=False)
         compiled = openvino.Core().compile_model(model, "CPU", settings)
     except Exception as error:  # one type for whatever happens in it
         raise UnsupportedModel(
@@ -72,14 +74,14 @@ class OpenVinoEngine:
     def run(self, tensors: NDArray[np.float32]) -> Outputs:
         """Outputs of tensors (n, height, width, 3), float32, n ≥ 1."""
         check_tensor(tensors, self.input_shape)
-        tensors = np.ascontiguousarray(tensors)
+        tensors = np.ascontiguousarray(tensors)  # and computed where they are
         at_work: deque[Any] = deque()
         parts: list[list[NDArray[np.float32]]] = []
         try:
             for start in range(0, len(tensors), _PIECE):
                 request = self._next(at_work, parts)
                 at_work.append(request)
-                request.start_async([tensors[start : start + _PIECE]])
+                request.start_async([tensors[start : start + _PIECE]], share_inputs=True)
             while at_work:
                 self._idle.put(_answered(at_work, parts))
         finally:

@@ -28,7 +28,7 @@ from tasks.training.ladder import climb
 EMBEDDING_TOLERANCE: Final = 1e-3
 _FOLDER: Final = ".proofs"
 # How the other engine is asked (threads, images a piece): a proof holds for the way that it was made with.
-SETTINGS_REVISION: Final = "streams of one thread"
+SETTINGS_REVISION: Final = "streams of one thread, weights of its own"
 _COMPUTE: Final = ("tensorflow", "keras", "numpy")
 
 

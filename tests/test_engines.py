@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -13,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import darkroom
 from darkroom import demo_world
 from darkroom.errors import Failed, UnsupportedModel, WrongUse
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from flows import engines
-from flows.engines import engine_for, prove_parity
+from flows.engines import engine_for, prove_parity, reference_of
 from flows.looking import instruments_of, prove, proved
 from tasks import openvino_engine as openvino
 from tasks.bundle import Bundle, open_bundle
@@ -165,6 +167,16 @@ def test_photos_that_are_not_those_of_the_training_prove_nothing(unproved: Bundl
     with pytest.raises(WrongUse, match="None of the photos that were held out"):
         prove_parity(unproved, tmp_path / "others")
     assert kept(unproved, openvino.NAME, openvino.openvino_version()) is None
+
+
+def test_it_answers_the_same_when_the_keras_model_is_gone_and_its_memory_belongs_to_others(mine: Bundle) -> None:
+    tensors = np.random.default_rng(0).uniform(-1, 1, (24, *mine.preprocessing.input_shape)).astype(np.float32)
+    keras = reference_of(mine)
+    of_a_model_that_is_gone = openvino.on_openvino(reference_of(mine))
+    gc.collect()
+    others = [tf.fill((size,), 1e3) for size in range(8, 4000, 14) for _ in range(3)]
+    gaps = np.abs(keras.run(tensors).probabilities - of_a_model_that_is_gone.run(tensors).probabilities)
+    assert len(others) and gaps.max() <= OTHER_ENGINE_TOLERANCE
 
 
 def test_a_night_on_either_engine_has_the_same_rows(mine: Bundle, tmp_path: Path) -> None:
