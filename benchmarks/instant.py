@@ -12,7 +12,7 @@ _known: Any = None
 
 
 def look(jobs: Sequence[Any], *known: Any, told: Callable[..., None], **options: Any) -> Any:
-    """Stands where flows.score has flows.looking.look; one job at a time."""
+    """Stands where flows.shards has flows.looking.look; one job at a time."""
     global _known
     from flows import looking
 
@@ -27,6 +27,6 @@ def look(jobs: Sequence[Any], *known: Any, told: Callable[..., None], **options:
 
 def dask_setup(_: object) -> None:
     """What Dask calls in each worker."""
-    from flows import score
+    from flows import shards
 
-    score.look = look  # type: ignore[attr-defined]
+    shards.look = look  # type: ignore[attr-defined]

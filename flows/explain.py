@@ -18,7 +18,7 @@ from flows.explained import Explained, record_of
 from flows.explaining import Told, explain_bytes
 from flows.explanation_shown import page_of
 from flows.in_the_ui import page_line, show
-from flows.looking import Instruments, ProvedModel, proved
+from flows.looking import Instruments, proved
 from flows.naming import named
 from flows.parameters import BundlePath, PageFolder, a_file
 from flows.staging_calls import only_at_a_terminal, stated_by
@@ -93,8 +93,7 @@ def stated_elsewhere(
 ) -> StatedPrediction | None:
     """As it was typed, or as their function says it."""
     if call is not None:
-        model = ProvedModel(instruments.bundle, instruments.engine, instruments.proof)
-        return stated_by(call, image, model, seconds)
+        return stated_by(call, image, instruments, seconds)
     return None if prediction is None else read_stated(prediction, instruments.bundle.classes)
 
 

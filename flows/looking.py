@@ -25,6 +25,7 @@ from expectations.outliers import judge_rows
 from expectations.validation import RowOutcome, TeamSuite
 from flows.engines import engine_for
 from tasks.bundle import Bundle, find_bundle, open_bundle, replay_goldens
+from tasks.goldens.sentinels import Sentinels
 from tasks.inference import Engine, Outputs
 from tasks.lent_pool import lent_pool
 from tasks.workers import Arrived, Batch, Job, Refused, Wanted
@@ -66,16 +67,14 @@ class ProvedModel:
     bundle: Bundle
     engine: Engine
     proof: Proof
+    sentinels: Sentinels
 
 
 @dataclass(frozen=True)
-class Instruments:
-    """What it takes to look at images: a bundle, proved in this process, its engine, and what it knows of normal."""
+class Instruments(ProvedModel):
+    """What it takes to look at images: a proved model, and what it knows of normal."""
 
-    bundle: Bundle
-    engine: Engine
     knowledge: Knowledge
-    proof: Proof
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def prove_model(path: Path, engine_name: EngineName = "keras") -> ProvedModel:
         engine=engine.name,
         seconds=replay.seconds,
     )
-    return ProvedModel(bundle, engine, proof)
+    return ProvedModel(bundle, engine, proof, Sentinels.of(replay.goldens, engine))
 
 
 def prove(path: Path, engine_name: EngineName = "keras") -> Instruments:
@@ -127,7 +126,7 @@ def prove(path: Path, engine_name: EngineName = "keras") -> Instruments:
     """
     model = prove_model(path, engine_name)
     knowledge = Knowledge.from_files(model.bundle.read_bytes, model.bundle.has)
-    instruments = Instruments(model.bundle, model.engine, knowledge, model.proof)
+    instruments = Instruments(**vars(model), knowledge=knowledge)
     _proved.clear()
     _proved[model.proof.path] = instruments
     return instruments
@@ -143,6 +142,11 @@ def proved(path: Path, engine_name: EngineName = "keras") -> Instruments:
         known = _proved.get(str(bundle.path.absolute()))
         same = known is not None and known.bundle.id == bundle.id and engine_name == known.proof.engine_name
         return known if same and known is not None else prove(path, engine_name)
+
+
+def forget() -> None:
+    """The next proof is of an engine that is loaded anew."""
+    _proved.clear()
 
 
 def instruments_of(proof: Proof) -> Instruments:

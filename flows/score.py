@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task, unmapped
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from darkroom.errors import InboxMissing, StorageError, WorkersLost
+from darkroom.errors import InboxMissing, StorageError
 from darkroom.names import from_text
 from darkroom.night import folder_of_night, folder_of_nights, is_a_folder_a_night, night_of
 from darkroom.orchestrator.events import night_failed
@@ -26,27 +23,25 @@ from darkroom.results import commits, history, learned_minimum, now
 from darkroom.settings import EngineName, IntakeOptions, NightOptions, RunOptions
 from darkroom.summary import NightSummary
 from expectations.budget import Budget
-from flows.counting import count, counted
-from flows.engines import lacks_engine
+from flows.counting import counted
 from flows.evaluation import Evaluated, NightFacts, RowEvidence, estimate_rows, evaluate, team_suites
 from flows.in_the_ui import show_night
-from flows.looking import Instruments, Proof, instruments_of, look, prove
+from flows.looking import Proof, instruments_of, prove
 from flows.naming import named
 from flows.night_words import intake_sentence, settled_sentence, tell_evaluated
 from flows.nights_before import nights_before, realised_before
 from flows.parameters import BundlePath, InboxPath, IntakeForm, NightForm, ResultsPath, RunForm, delivered
 from flows.pictures import draw_night
-from flows.runners import Handful, handfuls, take_share, workers_for
+from flows.shards import look_at_all
 from flows.telling import tell_night, tell_untold, write_metrics
 from flows.whence import whence
 from tasks import held, publish, untold
 from tasks import intake as inboxes
 from tasks.arrange import Arranged
-from tasks.bundle import open_bundle
 from tasks.ledger import open_ledger
 from tasks.machine import libraries
-from tasks.object_inbox import file_at, is_there
-from tasks.quarantine import Refusal, keep_copies
+from tasks.object_inbox import is_there
+from tasks.quarantine import keep_copies
 from tasks.released import with_released
 from tasks.report.index_page import write_index
 from tasks.report.night_page import NightPage
@@ -54,15 +49,11 @@ from tasks.report.page import write_page
 from tasks.report.past import REPORTS, page_key
 from tasks.report.untrusted import visible
 from tasks.runs import abandon, begin_run
-from tasks.staging import Run, Staging, stage_part
-from tasks.workers import Job, Refused
+from tasks.staging import Run
 
 # A second run over the same inbox waits so long for the first, rather than doing its work again for nothing. The first
 # lets go when it dies, however it dies; this is for one that hangs.
 _PATIENCE_SECONDS = 3600.0
-
-# So often workers may all be lost before the night is given up: what they finished in between is kept.
-_ATTEMPTS = 3
 
 
 @flow(
@@ -163,89 +154,6 @@ def take_in(attempt: Run, inbox: str, proof: Proof, intake: IntakeOptions, run: 
     else:
         log.info("Goes on with run %s, which was interrupted.", attempt.id)
     return staging.unfinished()
-
-
-def look_at_all(attempt: Run, shards: Sequence[int], proof: Proof, run: RunOptions) -> None:
-    """All of these shards, on the workers that the run asks for; of workers that die, others take over what is left."""
-    staging, lost = attempt.staging, 0
-    same = {"staging": unmapped(staging), "proof": unmapped(proof), "run": unmapped(run)}
-    while shards:
-        _given_up.discard(staging.run)
-        try:
-            lacks = partial(lacking, staging, proof, inbox_is_there=_inbox_is_there(staging))
-            with workers_for(run, lacks) as workers, _or_given_up(staging):
-                workers.map(look_at_shards, {"shards": handfuls(shards), **same}).result()  # type: ignore[arg-type]
-                return
-        except WorkersLost as error:
-            lost += 1
-            if lost == _ATTEMPTS:
-                raise
-            get_run_logger().warning("Begun again with what is left: %s", error.what)
-            shards = staging.unfinished()
-
-
-class _GivenUp(Exception):
-    """The run was stopped, or has failed, while another thread looked at one of its shards."""
-
-
-_given_up: set[str] = set()
-
-
-@contextmanager
-def _or_given_up(staging: Staging) -> Iterator[None]:
-    """Shards that are at work end with their next batch where this is left by an error: nobody waits for them."""
-    try:
-        yield
-    except BaseException:
-        _given_up.add(staging.run)
-        raise
-
-
-def lacking(staging: Staging, proof: Proof, *, inbox_is_there: bool) -> str | None:
-    """Asked inside a worker of a cluster: what it cannot see of this run, or do for it."""
-    if staging.record() is None:
-        return f"this run is not in {staging.storage.describe('staging')}"
-    if inbox_is_there and not _inbox_is_there(staging):
-        return "the folder of new images is not there"
-    if not Path(proof.path).is_dir():
-        return f"there is no bundle at {proof.path}"
-    return lacks_engine(open_bundle(Path(proof.path)), proof.engine_name)
-
-
-def _inbox_is_there(staging: Staging) -> bool:
-    record = staging.record()
-    return record is not None and is_there(Path(from_text(record.inbox)))
-
-
-@task(name="look at shards", task_run_name="look at {shards}", retries=2, cache_policy=NO_CACHE)
-def look_at_shards(shards: Handful, staging: Staging, proof: Proof, run: RunOptions) -> None:
-    """Look at some shards, but for those that are finished: a task may be repeated, by whomever."""
-    take_share()
-    instruments = instruments_of(proof)
-    for shard in shards.shards:
-        if staging.run not in _given_up and not staging.is_finished(shard):
-            look_at_shard(shard, staging, instruments, run)
-
-
-def look_at_shard(shard: int, staging: Staging, instruments: Instruments, run: RunOptions) -> None:
-    """Decode, measure, predict and doubt the images of one shard; its rows, refusals and evidence go to staging."""
-    record = staging.record()
-    rows = staging.shard(shard).to_pylist() if record is not None else []
-    folder = Path(from_text(record.inbox)) if record is not None else Path()
-    jobs = [Job(row["path"], file_at(folder, row["path"]), content_id=row["content_id"]) for row in rows]
-
-    def told(done: int, refused: Sequence[Refused]) -> None:
-        if staging.run in _given_up:
-            raise _GivenUp
-        count(staging.run, shard, done, [one.reason for one in refused])
-
-    looked = look(jobs, instruments, processes=run.processes, teams=team_suites(run.suites), told=told)
-    sizes = {row["path"]: row["size"] for row in rows}
-    refused = [
-        Refusal(str(one.key), one.content_id, one.reason, one.detail, sizes[str(one.key)]) for one in looked.refused
-    ]
-    evidence = RowEvidence.from_rows(looked.rows, looked.outcome, instruments.knowledge)
-    stage_part(staging, shard, looked.rows, refused, evidence.to_bytes())
 
 
 def settle(attempt: Run) -> Arranged:

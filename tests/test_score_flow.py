@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 import darkroom
@@ -26,6 +27,7 @@ from darkroom.reasons import NightVerdict
 from darkroom.settings import IntakeOptions, NightOptions, RunOptions
 from darkroom.summary import NightSummary
 from tasks.bundle import Bundle
+from tasks.inference import KerasEngine, Outputs
 
 NIGHT = date(2026, 3, 2)
 # What differs between two runs of the same work.
@@ -248,6 +250,24 @@ class TestExactlyOnce:
             assert run.returncode in (0, 1), err.decode()
         rows = darkroom.read(results)
         assert len(rows) == rows["content_id"].nunique() == 60
+
+    def test_a_model_that_comes_to_harm_in_memory_is_found_out_and_its_answers_are_thrown_away(
+        self, bundle: Bundle, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        score_night(bundle, inbox, tmp_path / "undisturbed")
+        compute, harmed = KerasEngine.run, []
+
+        def run(engine: KerasEngine, tensors: NDArray[np.float32]) -> Outputs:
+            if len(tensors) == 20 and not harmed:  # a shard's; the goldens are more, or fewer
+                kernel = max((one for one in engine.model.weights if len(one.shape) == 2), key=lambda one: one.shape[0])
+                kernel.assign(kernel[::-1])
+                harmed.append(engine)
+            return compute(engine, tensors)
+
+        monkeypatch.setattr(KerasEngine, "run", run)
+        assert score_night(bundle, inbox, tmp_path / "harmed").counts.scored == 60
+        assert harmed
+        pd.testing.assert_frame_equal(rows_of(tmp_path / "harmed", bundle), rows_of(tmp_path / "undisturbed", bundle))
 
     @pytest.mark.long
     @pytest.mark.timeout(1500)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -51,6 +51,7 @@ class GoldenReplay:
     tolerance: float  # what max_probability_difference was held against
     engine: str
     seconds: float
+    goldens: Sequence[GoldenNow] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def replay_goldens(bundle: Bundle, engine: Engine) -> GoldenReplay:
         tolerance=tolerance,
         engine=engine.name,
         seconds=time.perf_counter() - started,
+        goldens=now,
     )
 
 
