@@ -206,7 +206,7 @@ def _tensorflow(data: bytes, name: str, knobs: Decode) -> NDArray[np.uint8]:
             image = tf.io.decode_jpeg(data, channels=channels, ratio=knobs.jpeg_ratio, dct_method=method)
         else:
             image = tf.io.decode_image(data, channels=3, expand_animations=False)
-    pixels: NDArray[np.uint8] = np.asarray(image.numpy())
+    pixels: NDArray[np.uint8] = np.asarray(memoryview(image))  # where TensorFlow has them
     if pixels.shape[-1] == 1:
         pixels = np.repeat(pixels, 3, axis=-1)
     elif knobs.grey != "no":

@@ -134,7 +134,7 @@ def _tensorflow(pixels: NDArray[np.uint8] | Image.Image, box: _Box, place: _Plac
     with tf.device("/CPU:0"):  # the GPU's kernels round differently
         if geometry.sampling_grid == "half_pixel":
             resized = tf.image.resize(part, size, method=geometry.interpolation, antialias=geometry.antialias)
-            return np.asarray(resized.numpy())
+            return _lent(resized)
         kernel = {
             "nearest": tf.raw_ops.ResizeNearestNeighbor,
             "bilinear": tf.raw_ops.ResizeBilinear,
@@ -142,7 +142,12 @@ def _tensorflow(pixels: NDArray[np.uint8] | Image.Image, box: _Box, place: _Plac
         }[geometry.interpolation]
         aligned = geometry.sampling_grid == "align_corners"
         resized = kernel(images=part[None], size=size, align_corners=aligned, half_pixel_centers=False)
-    return np.asarray(resized.numpy()[0])
+    return np.asarray(_lent(resized)[0])
+
+
+def _lent(tensor: Any) -> NDArray[Any]:
+    """Where TensorFlow has it, read-only: its own `numpy()` copies."""
+    return np.asarray(memoryview(tensor))
 
 
 def _opencv(pixels: NDArray[np.uint8] | Image.Image, box: _Box, place: _Place, geometry: Geometry) -> NDArray[Any]:
