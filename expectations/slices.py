@@ -67,8 +67,8 @@ class Slices:
         return len(self.marks) - len(self.found)
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, reference: DriftReference) -> Slices:
-        """Of some rows of the predictions schema."""
+    def of(cls, rows: pd.DataFrame, reference: DriftReference, whole: Sketch | None = None) -> Slices:
+        """Of some rows of the predictions schema; `whole` is the sketch of all of them, where it was made already."""
         names = names_of(rows)
         sizes = pd.concat(list(names.values())).value_counts() if names else pd.Series(dtype=int)
         kept = _largest([(str(name), int(size)) for name, size in sizes.items()])
@@ -77,7 +77,9 @@ class Slices:
             for name in column[column.isin(kept)].unique():
                 some = rows[(column == name).to_numpy()]
                 few = sorted(zip(some["content_id"], some["path"], strict=True))[:_IMAGES]
-                found.append(Slice(str(name), reference.sketch(some.reset_index(drop=True)), tuple(few)))
+                sketch = whole if len(some) == len(rows) else None
+                sketch = sketch or reference.sketch(some.reset_index(drop=True))
+                found.append(Slice(str(name), sketch, tuple(few)))
         return cls(tuple(found), _marks(str(name) for name in sizes.index))
 
     def merge(self, other: Slices) -> Slices:

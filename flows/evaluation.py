@@ -43,7 +43,8 @@ class RowEvidence:
     def from_rows(cls, rows: pd.DataFrame, outcome: RowOutcome, knowledge: Knowledge) -> RowEvidence:
         """Of some rows of the predictions schema."""
         reference = knowledge.drift
-        return cls(reference.sketch(rows), outcome, knowledge.signs_of(rows), Slices.of(rows, reference))
+        whole = reference.sketch(rows)
+        return cls(whole, outcome, knowledge.signs_of(rows), Slices.of(rows, reference, whole))
 
     def merge(self, other: RowEvidence) -> RowEvidence:
         """Of both sets of rows."""

@@ -112,7 +112,7 @@ def look_at_shard(shard: int, staging: Staging, instruments: Instruments, run: R
         count(staging.run, shard, done, [one.reason for one in refused])
 
     looked = look(jobs, instruments, processes=run.processes, teams=team_suites(run.suites), told=told)
-    instruments.sentinels.check(instruments.engine)
+    instruments.sentinels.check(instruments.engine, len(rows))
     sizes = {row["path"]: row["size"] for row in rows}
     refused = [
         Refusal(str(one.key), one.content_id, one.reason, one.detail, sizes[str(one.key)]) for one in looked.refused
