@@ -27,6 +27,7 @@ from tasks.foreign import (
 )
 from tasks.foreign.consent import code_in
 from tasks.foreign.graph_reading import GraphReading
+from tasks.foreign.opening import SAME_MODEL
 from tasks.foreign.origin import origin_of
 from tasks.inference import load_engine
 from tasks.machine import import_tensorflow
@@ -208,7 +209,7 @@ def test_what_people_bring_is_kept_and_answers_as_the_original(
     opened = open_foreign(path, tmp_path / "work")
     assert (opened.saved.name, opened.outputs, opened.classes) == (kept, outputs, classes)
     assert opened.input_shape == SHAPE
-    assert opened.difference <= 1e-5
+    assert opened.difference <= SAME_MODEL
     engine = load_engine(opened.saved, opened.embedding_layer)
     expected = as_probabilities(np.asarray(model(images, training=False)), outputs)
     assert np.ptp(expected, axis=0).max() > 0.01  # answers that differ, or the comparison would prove nothing
@@ -232,7 +233,7 @@ def test_a_zip_of_teachable_machine_brings_its_labels_and_is_known(tmp_path: Pat
 def test_a_users_teachable_machine_model_answers_as_their_own_code(data: Path, tmp_path: Path) -> None:
     opened = open_foreign(data / "adopt" / "waste" / "keras_model.h5", tmp_path)
     assert opened.origin == "teachable machine"
-    assert opened.difference <= 1e-5
+    assert opened.difference <= SAME_MODEL
     assert opened.labels is not None
     classes = read_labels(opened.labels, opened.classes)
     preprocessing = preset("teachable_machine", size=(224, 224))
