@@ -181,8 +181,14 @@ def _tell(console: Console, story: Story) -> None:
     places |= {"predictions, Parquet": f"{story.results}/predictions", "bundle": story.bundle}
     places |= {"card of the bundle": f"{story.bundle}/card.html"}
     for name, place in places.items():
-        console.print(f"  {name:<22}{place}", soft_wrap=True, highlight=False)
+        console.print(f"  {name:<22}{_from_here(Path(place))}", soft_wrap=True, highlight=False)
     console.print(f"\nDone in {story.seconds:.0f} s.", highlight=False)
+
+
+def _from_here(place: Path) -> Path:
+    """As it is typed where the person stands."""
+    here = Path.cwd()
+    return place.relative_to(here) if place.is_relative_to(here) else place
 
 
 def _rightness(night: NightTold) -> str:
