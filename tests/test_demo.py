@@ -37,7 +37,7 @@ def test_the_model_has_learned_and_what_is_trusted_is_more_often_right(told: dic
     assert told["validation_accuracy"] >= 0.85
     good, _, strange = told["nights"]
     assert good["accuracy_trusted"] >= good["accuracy"] >= 0.85
-    assert strange["accuracy_trusted"] >= strange["accuracy"] + 0.1
+    assert strange["accuracy_trusted"] >= strange["accuracy"] + 0.05
 
 
 def test_the_dim_night_is_told_by_its_light(told: dict[str, Any]) -> None:
