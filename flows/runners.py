@@ -27,8 +27,12 @@ from darkroom.orchestrator.server import is_prefect
 from darkroom.settings import RunOptions
 from tasks.machine import SHARE, cores
 
-# A task costs Prefect some ten milliseconds, and its server some memory: many shards are looked at by the handful.
-MOST_TASKS: Final = 1000
+# A task costs Prefect and its server a quarter of a second of a core, a small shard a tenth of that. A handful is such a
+# part of one worker's share of what is left, so that the last ones are single and nobody waits for another.
+_OF_A_SHARE: Final = 8
+# Two threads: a shard uses every core, for decoding and for the network, but not while it is validated: then the next
+# one does. They take turns at the decode pool.
+_TURNS: Final = 2
 _PATIENCE_SECONDS: Final = 10.0
 # What libraries of linear algebra read when they are loaded.
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -49,10 +53,24 @@ class Handful:
         return f"shard {first}" if first == last else f"shards {first} to {last}"
 
 
-def handfuls(shards: Sequence[int]) -> list[Handful]:
-    """A task a shard, or, where these would be more than MOST_TASKS, one for several neighbours."""
-    size = -(-len(shards) // MOST_TASKS) or 1
-    return [Handful(tuple(shards[start : start + size])) for start in range(0, len(shards), size)]
+@dataclass(frozen=True)
+class Workers:
+    """What carries out tasks, and how many it carries out at a time."""
+
+    runner: TaskRunner[Any]
+    count: int
+
+
+def handfuls(shards: Sequence[int], workers: int) -> list[Handful]:
+    """A task a shard; where there are many for each worker, fewer tasks, the first of them for many neighbours (guided
+    self-scheduling: Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987).
+    """
+    made = []
+    while shards:
+        size = max(1, len(shards) // (_OF_A_SHARE * workers))
+        made.append(Handful(tuple(shards[:size])))
+        shards = shards[size:]
+    return made
 
 
 def its_cluster(run: RunOptions) -> None:
@@ -80,7 +98,7 @@ def its_cluster(run: RunOptions) -> None:
 
 
 @contextmanager
-def workers_for(run: RunOptions, lacks: Lacks) -> Iterator[TaskRunner[Any]]:
+def workers_for(run: RunOptions, lacks: Lacks) -> Iterator[Workers]:
     """What carries out the tasks of a run: those that are submitted to it inside.
 
     `lacks` is asked of each worker of a cluster that was there before; it has to survive pickling.
@@ -90,15 +108,14 @@ def workers_for(run: RunOptions, lacks: Lacks) -> Iterator[TaskRunner[Any]]:
     """
     with ExitStack() as stack:
         if run.runner == "threads":
-            # A shard uses every core, for decoding and for the network, but not while it is validated: then the next
-            # one does. They take turns at the decode pool.
-            yield stack.enter_context(ThreadPoolTaskRunner(max_workers=2))
+            yield Workers(stack.enter_context(ThreadPoolTaskRunner(max_workers=_TURNS)), _TURNS)
             return
         if not run.dask_address:
             stack.enter_context(environment_of(_of_a_worker(run.workers)))
         try:
             if run.runner == "processes":
-                yield stack.enter_context(ProcessPoolTaskRunner(run.workers, initializer=_end_with_parent))
+                runner = stack.enter_context(ProcessPoolTaskRunner(run.workers, initializer=_end_with_parent))
+                yield Workers(runner, run.workers)
             else:
                 yield stack.enter_context(_on_dask(run, lacks))
         except Exception as error:
@@ -119,7 +136,7 @@ def take_share() -> None:
 
 
 @contextmanager
-def _on_dask(run: RunOptions, lacks: Lacks) -> Iterator[TaskRunner[Any]]:
+def _on_dask(run: RunOptions, lacks: Lacks) -> Iterator[Workers]:
     """On the cluster that is named; or on one of this machine that ends with the run: a shared one forgets nothing
     (prefect#21697), and its workers may have been started by anybody.
     """
@@ -142,7 +159,7 @@ def _on_dask(run: RunOptions, lacks: Lacks) -> Iterator[TaskRunner[Any]]:
         if run.dask_address:
             _ask_workers(client, run.dask_address, lacks)
         try:
-            yield runner
+            yield Workers(runner, max(1, len(client.nthreads())))
         finally:
             # What the last tasks have to tell the server must not end with the workers, nor wait for another run.
             with suppress(Exception):  # a cluster that has gone: whatever ended the run is told

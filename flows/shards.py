@@ -42,7 +42,7 @@ def look_at_all(attempt: Run, shards: Sequence[int], proof: Proof, run: RunOptio
         try:
             lacks = partial(lacking, staging, proof, inbox_is_there=_inbox_is_there(staging))
             with workers_for(run, lacks) as workers, _or_given_up(staging):
-                workers.map(look_at_shards, {"shards": handfuls(shards), **same}).result()  # type: ignore[arg-type]
+                workers.runner.map(look_at_shards, {"shards": handfuls(shards, workers.count), **same}).result()  # type: ignore[arg-type]
                 return
         except WorkersLost as error:
             lost += 1

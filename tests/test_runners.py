@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -19,7 +20,7 @@ import pytest
 from darkroom import demo_world
 from darkroom.errors import GoldenMismatch, OrchestratorError, WrongUse
 from darkroom.settings import RunOptions
-from flows.runners import MOST_TASKS, handfuls
+from flows.runners import handfuls
 from tasks.bundle import Bundle
 from tasks.machine import SHARE, cores, share
 from tests.test_score_flow import rows_of, score_night
@@ -261,21 +262,16 @@ def dask_setup(worker):
 """
 
 
-@pytest.mark.parametrize(
-    ("shards", "tasks", "largest"),
-    [
-        (0, 0, 0),
-        (1, 1, 1),
-        (MOST_TASKS, MOST_TASKS, 1),
-        (MOST_TASKS + 1, 501, 2),
-        (10_000, 1000, 10),
-        (50_000, 1000, 50),
-    ],
-)
-def test_many_shards_are_looked_at_by_the_handful_each_once_and_in_order(shards: int, tasks: int, largest: int) -> None:
-    made = handfuls(range(shards))
-    assert [shard for one in made for shard in one.shards] == list(range(shards))
-    assert (len(made), max((len(one.shards) for one in made), default=0)) == (tasks, largest)
+@pytest.mark.parametrize("workers", [1, 2, 7, 100])
+@pytest.mark.parametrize("shards", [0, 1, 3, 250, 10_000, 50_000])
+def test_many_shards_are_looked_at_by_the_handful_each_once_and_in_order(shards: int, workers: int) -> None:
+    made = [one.shards for one in handfuls(range(shards), workers)]
+    assert [shard for one in made for shard in one] == list(range(shards))
+    sizes = [len(one) for one in made]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-8 * workers :] == [1] * min(shards, 8 * workers), "nobody waits long for the last"
+    assert max(sizes, default=0) <= max(1, shards / (8 * workers)), "no worker has much more to do than another"
+    assert len(made) <= 8 * workers * (2 + np.log(1 + shards))
 
 
 @pytest.mark.parametrize(
