@@ -41,14 +41,14 @@ class Spent:
 def watched() -> Iterator[Spent]:
     """Counts what is spent in this process on checks; what it wraps is put back."""
     import flows.looking as looking
-    import flows.score as score
+    from flows import score, shards
     from flows.evaluation import RowEvidence
     from tasks import publish
 
     spent = Spent()
     places: list[tuple[Any, str, str]] = [
         (looking, "_doubted", "validation"),
-        (score, "stage_part", "Parquet"),
+        (shards, "stage_part", "Parquet"),
         (score, "evaluate", "validation"),
         (publish, "commit", "Parquet"),
         (publish, "settle", "Parquet"),

@@ -27,8 +27,8 @@ from darkroom.orchestrator.server import is_prefect
 from darkroom.settings import RunOptions
 from tasks.machine import SHARE, cores
 
-# A task costs Prefect and its server a quarter of a second of a core, a small shard a tenth of that. A handful is such a
-# part of one worker's share of what is left, so that the last ones are single and nobody waits for another.
+# A task costs Prefect and its server a quarter of a second of a core, a small shard a tenth of that. A handful is such
+# a part of one worker's share of what is left, so that the last ones are single and nobody waits for another.
 _OF_A_SHARE: Final = 8
 # Two threads: a shard uses every core, for decoding and for the network, but not while it is validated: then the next
 # one does. They take turns at the decode pool.

@@ -34,14 +34,14 @@ def main(folder: Path, scenario: str, first: int, step: int, address: str | None
     inbox = made_up.draw_inbox(folder / "inbox")
     place = folder if address is None else Path(address)
     undisturbed = place / "undisturbed"
-    _in_child(lambda: night(undisturbed, inbox))
-    expected = _look(undisturbed, folder)
+    within_child(lambda: night(undisturbed, inbox))
+    expected = look(undisturbed, folder)
     failures, moment, survived = [], first, False
     while not survived:
         results = place / f"killed-{moment}"
-        survived = _in_child(lambda at=moment, to=results: _killed_at(at, lambda: night(to, inbox))) == 0  # type: ignore[misc]
-        _in_child(lambda to=results: night(to, inbox))  # type: ignore[misc]
-        found = _look(results, folder)
+        survived = within_child(lambda at=moment, to=results: _killed_at(at, lambda: night(to, inbox))) == 0  # type: ignore[misc]
+        within_child(lambda to=results: night(to, inbox))  # type: ignore[misc]
+        found = look(results, folder)
         if found != expected:
             failures.append({"moment": moment, "found": found})
         shutil.rmtree(results, ignore_errors=address is not None)
@@ -86,7 +86,7 @@ def _killed_at(moment: int, night: Callable[[], None]) -> None:
     night()
 
 
-def _in_child(work: Callable[[], Any]) -> int:
+def within_child(work: Callable[[], Any]) -> int:
     """Exit status of a fork that does the work; 0: it lived to the end."""
     child = os.fork()
     if child == 0:
@@ -106,11 +106,11 @@ def _in_child(work: Callable[[], Any]) -> int:
     return status
 
 
-def _look(results: Path, folder: Path) -> Any:
+def look(results: Path, folder: Path) -> Any:
     """What is in the results, in a child: rows by the commits, rows by a plain reader, paths, and what is left over."""
     report = folder / "look.json"
 
-    def look() -> None:
+    def write() -> None:
         parts = [key for key in _parquet_files(results) if key.startswith("predictions/")]
         plain = [content for key in parts for content in _content_ids(results, key)]
         found = {
@@ -124,7 +124,7 @@ def _look(results: Path, folder: Path) -> Any:
         }
         report.write_text(json.dumps(found))
 
-    _in_child(look)
+    within_child(write)
     return json.loads(report.read_text())
 
 

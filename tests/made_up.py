@@ -27,11 +27,14 @@ from darkroom.schemas import (
 from darkroom.storage import storage_at, store_address
 from darkroom.summary import Counts, NightSummary
 from tasks import publish
+from tasks.identity import NotRead
 from tasks.intake import take_in
 from tasks.ledger import open_ledger
 from tasks.object_inbox import fetch, file_at
 from tasks.quarantine import Refusal, keep_copies
+from tasks.refusal import ImageRefused
 from tasks.released import with_released
+from tasks.worker_main import read_file
 
 BUNDLE = "parts-1-0123456789ab"
 NIGHT = date(2026, 3, 1)
@@ -87,7 +90,7 @@ def predictions(rows: pa.Table) -> pa.Table:
 def bytes_at(place: Path) -> bytes:
     """On a disk, or in an object store."""
     address = store_address(place)
-    return place.read_bytes() if address is None else fetch(address, 10**9)
+    return read_file(str(place), 10**9) if address is None else fetch(address, 10**9)
 
 
 def look_at(staging: publish.Staging, shard: int, inbox: Path, *, mended: bool = False) -> None:
@@ -99,8 +102,8 @@ def look_at(staging: publish.Staging, shard: int, inbox: Path, *, mended: bool =
     for position, row in enumerate(rows.to_pylist()):
         try:
             data = bytes_at(file_at(inbox, row["path"]))
-        except FileNotFoundError:
-            refused.append(Refusal(row["path"], row["content_id"], Reason.VANISHED, size=row["size"]))
+        except (ImageRefused, NotRead) as problem:
+            refused.append(Refusal(row["path"], row["content_id"], problem.reason, size=row["size"]))
             continue
         if hashlib.sha256(data).hexdigest() != row["content_id"]:
             refused.append(Refusal(row["path"], row["content_id"], Reason.CHANGED_WHILE_READING, size=row["size"]))

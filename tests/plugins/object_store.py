@@ -8,6 +8,7 @@ import sys
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +53,9 @@ class ObjectServer:
         return told
 
 
-@pytest.fixture(scope="session")
-def _object_server() -> Iterator[ObjectServer]:
+@contextmanager
+def running() -> Iterator[ObjectServer]:
+    """A server, and this process's environment as a client of it needs it."""
     command = [sys.executable, "-m", "tests.object_server"]
     root = Path(__file__).parent.parent.parent
     with (
@@ -72,6 +74,12 @@ def _object_server() -> Iterator[ObjectServer]:
             patch.setenv(name, value)
         yield ObjectServer(address)
         process.kill()
+
+
+@pytest.fixture(scope="session")
+def _object_server() -> Iterator[ObjectServer]:
+    with running() as server:
+        yield server
 
 
 @pytest.fixture
