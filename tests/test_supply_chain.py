@@ -205,6 +205,6 @@ def test_the_wheel_away_from_the_checkout_begins_a_project_and_scores_a_night(
     night = ["--settle-seconds", 0, "--results", "results", "--json"]
     told = json.loads(run([installed / "darkroom", "score", bundle.path, "inbox", *night], tmp_path))
     assert told["counts"]["scored"] == 24
-    (page,) = (tmp_path / "results/reports").glob("*/*/*/index.html")
-    for page in (page, tmp_path / "results/reports/index.html"):
+    (of_the_night,) = (tmp_path / "results/reports").glob("*/*/*/index.html")
+    for page in (of_the_night, tmp_path / "results/reports/index.html"):
         assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
