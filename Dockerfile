@@ -2,16 +2,24 @@
 #
 #   docker build -t darkroom .
 #   docker run -p 127.0.0.1:4200:4200 -p 127.0.0.1:4201:4201 -v "$PWD":/project -v prefect:/home/darkroom/.prefect darkroom
-FROM python:3.12-slim
-RUN useradd --create-home --uid 1000 darkroom
+# Everything that is installed has the digest that a lock states.
+FROM python:3.12-slim AS wheel
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY requirements-build.lock ./
+RUN pip install --no-cache-dir --require-hashes --no-deps -r requirements-build.lock
+COPY pyproject.toml README.md LICENSE ./
 COPY darkroom darkroom
 COPY flows flows
 COPY tasks tasks
 COPY expectations expectations
-# Not from /src: what runs is the installed package.
-RUN pip install --no-cache-dir -c constraints.txt . && rm -rf /src
+RUN python -m hatchling build --target wheel --directory /dist
+
+FROM python:3.12-slim
+RUN useradd --create-home --uid 1000 darkroom
+COPY requirements.lock /
+RUN pip install --no-cache-dir --require-hashes --no-deps -r /requirements.lock
+COPY --from=wheel /dist /dist
+RUN pip install --no-cache-dir --no-deps --no-index /dist/*.whl
 # A named volume takes its owner from here.
 RUN install -d -o darkroom -g darkroom /home/darkroom/.prefect
 USER darkroom

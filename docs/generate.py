@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
+from docs import licences
 from docs.markdown import cell, code, default_of, first, model_fields, table, what_it_is
 
 FOLDER: Final = Path(__file__).parent / "reference"
@@ -274,6 +275,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "reasons": reasons,
     "errors": errors,
     "commands": commands,
+    "licences": licences.page,
 }
 
 
