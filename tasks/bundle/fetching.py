@@ -17,17 +17,20 @@ from typing import Any
 
 from darkroom.errors import BundleUnreadable
 from darkroom.object_storage import ObjectStorage
-from darkroom.storage import checked_key
-from tasks.bundle.manifest import MANIFEST, bundle_id, file_digest
+from tasks.bundle.manifest import MANIFEST, file_digest
+from tasks.bundle.signatures import check_signed, keep_signatures
+from tasks.bundle.statements import believed
 
 CURRENT = "current.json"
 
 
-def fetch_bundle(address: str) -> Path:
+def fetch_bundle(address: str, *, unsigned: bool = False) -> Path:
     """The folder of a bundle at an address, or of the version in use where the address is that of its name.
 
-    Raises: BundleUnreadable where there is none; StorageError where the store does not answer. What was fetched is
-    opened like any other bundle, with every digest.
+    What was fetched is opened like any other bundle, with every digest. `unsigned`: as of `open_bundle`.
+
+    Raises: BundleUnreadable where there is none; BundleUntrusted, BundleTampered where bundle.json is not to be
+    believed; StorageError where the store does not answer.
     """
     storage = ObjectStorage(address)
     version = ""
@@ -42,19 +45,23 @@ def fetch_bundle(address: str) -> Path:
             expected="a folder with bundle.json, such as s3://bucket/models/NAME/1, or one with current.json",
             todo="copy the whole folder of the bundle there, with current.json beside its versions",
         )
-    statements = _object(address, MANIFEST, data)
+    place = f"{address}/{version}".rstrip("/")
+    signatures: dict[str, bytes] = {}
+
+    def signature(name: str) -> bytes | None:
+        found = storage.peek(f"{version}{name}")
+        signatures.update({} if found is None else {name: found})
+        return found
+
+    if not unsigned:
+        check_signed(data, signature, place)
     # The id follows from all that bundle.json says: what is in the cache under it, with these digests, is this bundle.
-    if statements.get("id") != bundle_id(statements) or not _names_only_inside(statements):
-        raise BundleUnreadable(
-            "bundle.json was changed by hand: its id does not follow from what it says.",
-            file=f"{address}/{version}{MANIFEST}",
-            todo="copy the bundle again, with all of its files, or restore it from a backup",
-        )
-    digests: dict[str, str] = statements["digests"]
+    statements = believed(data, f"{place}/{MANIFEST}")
     folder: Path = _cache() / statements["id"] / statements["name"] / str(statements["version"])
-    digests = {**digests, MANIFEST: hashlib.sha256(data).hexdigest()}
+    digests = {**statements["digests"], MANIFEST: hashlib.sha256(data).hexdigest()}
     if not _is_whole(folder, digests):
         _fetch(storage, version, folder, data, digests)
+    keep_signatures(folder, signatures)
     return folder
 
 
@@ -69,16 +76,6 @@ def _version_in_use(address: str, current: bytes) -> int:
         found=repr(version)[:100],
         todo="copy the file again, or name the version in the address",
     )
-
-
-def _names_only_inside(statements: Mapping[str, Any]) -> bool:
-    """Whether everything that a stranger's bundle.json names lies where it belongs."""
-    names = [statements.get("name"), *statements.get("digests", {})]
-    try:
-        plain = all(str(checked_key(name)) == name and "\0" not in name for name in names)
-        return isinstance(statements.get("version"), int) and plain
-    except (TypeError, ValueError):
-        return False
 
 
 def _fetch(storage: ObjectStorage, version: str, folder: Path, manifest: bytes, digests: Mapping[str, str]) -> None:

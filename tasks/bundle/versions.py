@@ -18,6 +18,7 @@ from tasks.bundle.disk import append_line
 from tasks.bundle.fetching import CURRENT, fetch_bundle
 from tasks.bundle.manifest import MANIFEST
 from tasks.bundle.opening import open_bundle
+from tasks.bundle.statements import statements_at
 
 HISTORY = "history.jsonl"
 # Long enough for another writer's two small files, short enough for a person at a terminal.
@@ -26,33 +27,34 @@ _PATIENCE_SECONDS = 20.0
 NAME = r"[A-Za-z0-9][A-Za-z0-9._]*(?:-[A-Za-z0-9._]+)*"
 
 
-def find_bundle(models_or_bundle: Path, name: str | None = None) -> Path:
+def find_bundle(models_or_bundle: Path, name: str | None = None, *, unsigned: bool = False) -> Path:
     """The folder of a bundle; one in an object store is fetched first.
 
     `models_or_bundle` is the folder of a bundle, or models/NAME for the version in use, or, with `name`, models.
 
+    `unsigned`: as of `open_bundle`.
+
     Raises: BundleUnreadable where there is none; BundleTampered where the version in use is not the one that was put
-    into use.
+    into use; BundleUntrusted where signatures are required, and no trusted key has signed it.
     """
     folder = models_or_bundle if name is None else models_or_bundle / name
     address = store_address(folder)
     if address is not None:
-        return fetch_bundle(address)
+        return fetch_bundle(address, unsigned=unsigned)
     if (folder / MANIFEST).is_file():
         return folder
     current = _current(folder)
     if current is None:
         raise _nothing_in_use(folder)
     path = folder / str(current["version"])
-    try:
-        found = json.loads((path / MANIFEST).read_bytes())["id"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    if not (path / MANIFEST).is_file():
         raise BundleUnreadable(
             "The version in use is not there, or only half of it.",
             file=path,
             expected=f"bundle {current['id']}",
             todo=f"restore it from a backup, or put another version into use: darkroom promote {folder.name} VERSION",
-        ) from error
+        )
+    found = statements_at(path, unsigned=unsigned)[0]["id"]
     if found != current["id"]:
         raise BundleTampered(
             "The version in use was replaced by another bundle.",
@@ -67,7 +69,8 @@ def find_bundle(models_or_bundle: Path, name: str | None = None) -> Path:
 def promote(models: Path, name: str, version: int, reason: str, by: str) -> None:
     """Put a version into use. Who, when and why is appended to history.jsonl first.
 
-    Raises: WrongUse where there is no such version; BundleUnreadable, BundleTampered where it cannot be opened.
+    Raises: WrongUse where there is no such version; BundleUnreadable, BundleTampered, BundleUntrusted where it cannot
+    be opened.
     """
     path = models / check_name(name) / str(version)
     if not path.is_dir():
@@ -114,6 +117,12 @@ def remember(folder: Path, **what: Any) -> None:
 def next_version(folder: Path) -> int:
     """One more than any version that is there, or ever was: a number is never used twice."""
     return max([0, *_versions(folder), *_remembered(folder)]) + 1
+
+
+def version_in_use(folder: Path) -> int | None:
+    """The number of the version in use, whatever lies there; None: none is. BundleUnreadable: nobody can tell."""
+    current = _current(folder)
+    return None if current is None else int(current["version"])
 
 
 def check_name(name: str) -> str:
