@@ -201,6 +201,15 @@ def test_a_stranger_s_bundle_writes_nothing_outside_of_its_folder(
     assert not cache.exists()
 
 
+def test_a_bundle_that_took_the_place_of_the_one_in_use_is_not_fetched(models: ObjectStorage, cache: Path) -> None:
+    current = json.loads(models.read("tiny/current.json"))
+    other = 3 - current["version"]
+    models.write("tiny/current.json", json.dumps({**current, "version": other}).encode())
+    with pytest.raises(BundleTampered, match="replaced by another bundle"):
+        find_bundle(Path(models.url) / "tiny")
+    assert not cache.exists()
+
+
 def test_a_newer_bundle_at_an_address_is_told_as_such(models: ObjectStorage, cache: Path) -> None:
     statements = json.loads(models.read(f"tiny/1/{MANIFEST}"))
     models.write(

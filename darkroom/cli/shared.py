@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from enum import StrEnum
@@ -131,4 +132,4 @@ def _root(
     try:
         context.with_resource(trusting(trusted_keys, Path.cwd()))
     except DarkroomError as error:
-        fail(error, as_json=False)
+        fail(error, as_json="--json" in sys.argv)

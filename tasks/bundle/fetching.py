@@ -19,7 +19,7 @@ from darkroom.errors import BundleUnreadable
 from darkroom.object_storage import ObjectStorage
 from tasks.bundle.manifest import MANIFEST, file_digest
 from tasks.bundle.signatures import check_signed, keep_signatures
-from tasks.bundle.statements import believed
+from tasks.bundle.statements import believed, replaced
 
 CURRENT = "current.json"
 
@@ -33,10 +33,11 @@ def fetch_bundle(address: str, *, unsigned: bool = False) -> Path:
     believed; StorageError where the store does not answer.
     """
     storage = ObjectStorage(address)
-    version = ""
+    version, in_use = "", None
     data = storage.peek(MANIFEST)
     if data is None and (current := storage.peek(CURRENT)) is not None:
-        version = f"{_version_in_use(address, current)}/"
+        number, in_use = _in_use(address, current)
+        version = f"{number}/"
         data = storage.peek(f"{version}{MANIFEST}")
     if data is None:
         raise BundleUnreadable(
@@ -57,6 +58,8 @@ def fetch_bundle(address: str, *, unsigned: bool = False) -> Path:
         check_signed(data, signature, place)
     # The id follows from all that bundle.json says: what is in the cache under it, with these digests, is this bundle.
     statements = believed(data, f"{place}/{MANIFEST}")
+    if in_use not in (None, statements["id"]):
+        raise replaced(place, str(in_use), statements["id"])
     folder: Path = _cache() / statements["id"] / statements["name"] / str(statements["version"])
     digests = {**statements["digests"], MANIFEST: hashlib.sha256(data).hexdigest()}
     if not _is_whole(folder, digests):
@@ -65,15 +68,17 @@ def fetch_bundle(address: str, *, unsigned: bool = False) -> Path:
     return folder
 
 
-def _version_in_use(address: str, current: bytes) -> int:
-    version = _object(address, CURRENT, current).get("version")
-    if isinstance(version, int):
-        return version
+def _in_use(address: str, current: bytes) -> tuple[int, str]:
+    """The number and the id of the version in use."""
+    stated = _object(address, CURRENT, current)
+    match stated:
+        case {"version": int(version), "id": str(identity)}:
+            return version, identity
     raise BundleUnreadable(
-        "The version in use is no number.",
+        "Nothing says which version is in use.",
         file=f"{address}/{CURRENT}",
-        expected="a whole number as its version",
-        found=repr(version)[:100],
+        expected="a whole number as its version, and its id",
+        found=repr(stated)[:100],
         todo="copy the file again, or name the version in the address",
     )
 
@@ -102,7 +107,7 @@ def _is_whole(folder: Path, digests: Mapping[str, str]) -> bool:
 
 
 def _object(address: str, name: str, data: bytes) -> dict[str, Any]:
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         found = json.loads(data)
         if isinstance(found, dict):
             return found

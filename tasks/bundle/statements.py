@@ -105,6 +105,17 @@ def _bytes(file: Path) -> bytes:
         return opened.read(LARGEST + 1)
 
 
+def replaced(place: object, expected: str, found: str) -> BundleTampered:
+    """The refusal of a version that is not the one that somebody has put into use."""
+    return BundleTampered(
+        "The version in use was replaced by another bundle.",
+        file=place,
+        expected=expected,
+        found=found,
+        todo="restore it from a backup, or put it into use knowingly: darkroom promote NAME VERSION",
+    )
+
+
 def linked(file: Path, more: str = "") -> BundleTampered:
     """The refusal of a link where a file or a folder was sealed."""
     return BundleTampered(

@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from darkroom.errors import BundleTampered, BundleUnreadable, StorageError, WrongUse
+from darkroom.errors import BundleUnreadable, StorageError, WrongUse
 from darkroom.storage import LocalStorage, store_address
 from tasks.bundle.disk import append_line
 from tasks.bundle.fetching import CURRENT, fetch_bundle
 from tasks.bundle.manifest import MANIFEST
 from tasks.bundle.opening import open_bundle
-from tasks.bundle.statements import statements_at
+from tasks.bundle.statements import replaced, statements_at
 
 HISTORY = "history.jsonl"
 # Long enough for another writer's two small files, short enough for a person at a terminal.
@@ -56,13 +56,7 @@ def find_bundle(models_or_bundle: Path, name: str | None = None, *, unsigned: bo
         )
     found = statements_at(path, unsigned=unsigned)[0]["id"]
     if found != current["id"]:
-        raise BundleTampered(
-            "The version in use was replaced by another bundle.",
-            file=path,
-            expected=current["id"],
-            found=found,
-            todo=f"restore it from a backup, or put it into use knowingly: darkroom promote {folder.name} {path.name}",
-        )
+        raise replaced(path, current["id"], found)
     return path
 
 
