@@ -640,7 +640,7 @@ OPENINGS: dict[str, Callable[[Path], object]] = {
     "prove": lambda models: prove(models / "tiny" / "1"),
     "predict": lambda models: predict_files(models / "tiny" / "1", []),
     "promote": lambda models: promote(models, "tiny", 1, reason="mine", by="eve"),
-    "a form": lambda models: _validated(models / "tiny" / "1"),
+    "a form": lambda models: _validated(models / "tiny"),
 }
 
 

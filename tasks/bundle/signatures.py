@@ -85,8 +85,8 @@ def check_signed(statements: bytes, read: Callable[[str], bytes | None], bundle:
     keys = trusted_keys()
     if keys is None:
         return None
-    there = {key: data for key in keys if (data := read(signature_name(key.id))) is not None}
-    for key, data in there.items():
+    there = [(key, data) for key in keys if (data := read(signature_name(key.id))) is not None]
+    for key, data in there:
         try:
             key.key.verify(data, statements)
         except InvalidSignature:
@@ -98,7 +98,7 @@ def check_signed(statements: bytes, read: Callable[[str], bytes | None], bundle:
             "The signature does not hold: bundle.json is not what was signed.",
             file=bundle,
             expected=f"a signature of these bytes by {trusted}",
-            found=f"another one in {signature_name(next(iter(there)).id)}",
+            found=f"another one in {signature_name(there[0][0].id)}",
             todo="restore the bundle from a backup; if it is known to be right, sign it again: darkroom sign",
         )
     raise BundleUntrusted(

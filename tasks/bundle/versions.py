@@ -136,7 +136,7 @@ def _current(folder: Path) -> dict[str, Any] | None:
         return {"version": int(current["version"]), "id": str(current["id"])}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise BundleUnreadable(
             "current.json cannot be read, so nothing says which version is in use.",
             file=folder / CURRENT,
