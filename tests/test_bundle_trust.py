@@ -762,6 +762,20 @@ def test_the_policy_reaches_every_process_of_a_run(
     assert process.returncode == 1
 
 
+def test_workers_of_a_cluster_that_a_run_starts_keep_to_its_policy(
+    copy: Path, ada: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import Client, LocalCluster
+
+    monkeypatch.setenv(TRUSTED_KEYS, str(ada / "keys"))
+    own = {"n_workers": 1, "threads_per_worker": 1, "memory_limit": None, "dashboard_address": None}
+    with LocalCluster(**own) as cluster, Client(cluster) as client:
+        with pytest.raises(BundleUntrusted):
+            client.submit(open_bundle, copy, pure=False).result()
+        signed = sign_bundle(copy, ada / "private.pem")
+        assert client.submit(open_bundle, copy, pure=False).result().signed_by == f"ada ({signed.key})"
+
+
 def test_a_worker_elsewhere_that_would_believe_anything_takes_no_part(
     copy: Path, ada: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
