@@ -36,6 +36,7 @@ def predict(bundle: str | Path, files: Iterable[str | Path], *, processes: int |
 
     Raises:
         BundleUnreadable, BundleTampered, GoldenMismatch: the bundle is not the sealed one.
+        BundleUntrusted: signatures are required, and no trusted key has signed it.
 
     """
     from flows.looking import predict_files

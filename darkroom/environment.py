@@ -21,6 +21,8 @@ READ: Final = {
     "DARKROOM_REPORTS_FOLDER": "The folder that this server shows. Unset: the one named reports in the path of a page.",
     "DARKROOM_CORES": "How many cores a worker of a Dask cluster computes with. Unset: as many as it has threads. Set "
     "for the workers that a run starts itself, with OMP_NUM_THREADS and its like: their share.",
+    "DARKROOM_TRUSTED_KEYS": "A folder of public keys, or one of them: only a bundle that one of them has signed is "
+    "opened. Set by `darkroom --trusted-keys` and by darkroom.toml, for every process of a run. Unset: none must be.",
     "NO_PROXY": "Hosts that are reached without a proxy; 127.0.0.1 is added while a command runs. So is no_proxy.",
     "XDG_CACHE_HOME": "Where the empty database of the command's own server is kept, and what was fetched from an "
     "object store. Unset: ~/.cache.",

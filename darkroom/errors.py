@@ -7,6 +7,7 @@ DarkroomError
 │   └── UnsupportedModel    not a classifier that darkroom can adopt or score
 ├── GateClosed              darkroom works, and says no                               exit code 1
 │   ├── BundleTampered      a digest, or two statements of the bundle, do not agree
+│   ├── BundleUntrusted     signatures are required, and no trusted key has signed the bundle
 │   └── GoldenMismatch      the preparation or the model is not the sealed one
 └── Failed                  darkroom could not do its work                            exit code 3
     ├── BundleUnreadable    no bundle, half a bundle, or one of a newer schema
@@ -135,6 +136,13 @@ class BundleTampered(GateClosed):
     """A digest does not hold, or two statements of the bundle contradict each other.
 
     To do: restore the bundle from a backup, or put the other version into use knowingly: `darkroom promote`.
+    """
+
+
+class BundleUntrusted(GateClosed):
+    """Signatures are required, and no key that is trusted has signed the bundle.
+
+    To do: have it signed: `darkroom sign`; or put the public key of who has signed it among the trusted ones.
     """
 
 

@@ -14,8 +14,9 @@ from darkroom.errors import WrongUse
 from darkroom.forms import TimeZone
 from darkroom.settings import IntakeOptions, RunOptions
 from darkroom.storage import store_address
+from darkroom.trust import PROJECT, TRUSTED_KEYS
 
-FILE: Final = "darkroom.toml"
+FILE: Final = PROJECT
 PLACES: Final = ("models", "bundle", "inbox", "results")
 
 
@@ -38,6 +39,10 @@ class Project(_Table):
     bundle: str = Field(default="models/model", description="What the nights are scored with: the version in use.")
     inbox: str = Field(default="inbox/{night:%Y-%m-%d}", description="Folder of new images; may hold the night.")
     results: str = Field(default="results", description="Folder for predictions, drift, quarantine and pages.")
+    trusted_keys: str = Field(
+        default="",
+        description="Folder of public keys, one of which must have signed a bundle. Empty: none has to.",
+    )
     schedule: Schedule = Schedule()
     intake: IntakeOptions = IntakeOptions()
     run: RunOptions = RunOptions()
@@ -74,6 +79,10 @@ class Project(_Table):
         place: str = getattr(self, name)
         return store_address(place) or str(folder.absolute() / place)
 
+    def environment(self, folder: Path) -> dict[str, str]:
+        """What the runs of this project find in their environment: the policy, for all of their processes."""
+        return {TRUSTED_KEYS: str(folder.absolute() / self.trusted_keys)} if self.trusted_keys else {}
+
     def nightly(self) -> dict[str, Any]:
         """What the nightly run is told beside its places: its time zone, and every setting that the file states."""
         told: dict[str, Any] = {"night": self.schedule.model_dump(include={"timezone", "night_offset_days"})}
@@ -92,6 +101,7 @@ models = {models}    # where bundles are sealed
 bundle = {bundle}    # what the nights are scored with: the version in use
 inbox = {inbox}    # a folder a night; without {{night}}: one growing folder
 results = {results}
+# trusted_keys = "keys"    # bundles must be signed: a folder with the public keys that will do
 
 [schedule]
 cron = "{project.schedule.cron}"    # minute, hour, day, month, weekday

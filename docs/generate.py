@@ -230,6 +230,7 @@ def commands() -> str:
         "# Commands\n\n"
         + "\n\n".join(paragraph.replace("\n", " ") for paragraph in app.info.help.split("\n\n"))  # type: ignore[union-attr]
         + "\n\n`darkroom --version` says which it is, `darkroom COMMAND --help` the same as here.\n"
+        + f"\n## Before the command\n\n{_options(group)}"
         + "".join(told)
         + "\n## Environment\n\n"
         + table(["variable", "what it does"], [[code(name), what] for name, what in READ.items()])

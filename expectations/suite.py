@@ -7,6 +7,7 @@ break it on an unchanged night comes from held-out images, at the size of the ni
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -29,6 +30,14 @@ _SIZES: Final = (10, 25, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 _WITHIN_GROUP: Final = 0.3
 # What decides whether an image was prepared as the model's own were; the rest only warns.
 CRITICAL: Final = frozenset({"mode", "channels", "bit_depth", "width", "height", "aspect_ratio"})
+_KINDS: Final = frozenset(
+    {
+        "expect_column_values_to_not_be_null",
+        "expect_column_values_to_be_in_set",
+        "expect_column_values_to_be_between",
+    }
+)
+_ARGUMENTS: Final = frozenset({"column", "min_value", "max_value", "value_set", "mostly"})
 ALWAYS_MEASURED: Final = ("predicted_class", "confidence")
 
 
@@ -71,8 +80,10 @@ class LearnedSuite:
 
     @classmethod
     def from_json(cls, text: str) -> LearnedSuite:
-        """The other way."""
+        """The other way. Raises ValueError for a suite that learn_suite could not have written."""
         stored = json.loads(text)
+        for expectation in stored["suite"]["expectations"]:
+            _check_learned(expectation)
         usual = {name: Rate(**values) for name, values in stored["usual"].items()}
         return cls(stored["suite"], {int(n): shares for n, shares in stored["mostly"].items()}, usual)
 
@@ -129,6 +140,30 @@ def breaks(expectation: Mapping[str, Any], values: pd.Series) -> NDArray[np.bool
 def mostly_parameter(identity: str) -> str:
     """The name of the suite parameter for `mostly` of a row expectation: Great Expectations takes identifiers only."""
     return "mostly_" + identity.partition(":")[0]
+
+
+def _check_learned(expectation: Mapping[str, Any]) -> None:
+    """A bundle may be a stranger's, and Great Expectations runs what is asked of it: a row condition is evaluated as
+    Python, other kinds read tables by SQL, and a parameter is an expression.
+    """
+    kwargs = expectation["kwargs"]
+    if expectation["type"] not in _KINDS:
+        raise ValueError(f"an expectation of the kind {expectation['type']!r}, which is never learned")
+    unknown = sorted(kwargs.keys() - _ARGUMENTS)
+    if unknown or not isinstance(kwargs["column"], str):
+        raise ValueError(f"an expectation with {', '.join(unknown) or 'no column'}, which is never learned")
+    for name, value in kwargs.items():
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str | float | int) or _is_parameter(one) for one in values):
+            raise ValueError(f"an expectation with {name} {str(value)[:80]}, which is never learned")
+
+
+def _is_parameter(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and list(value) == ["$PARAMETER"]
+        and re.fullmatch(r"(mostly|most)_\w+", str(value["$PARAMETER"])) is not None
+    )
 
 
 def _numeric(name: str, values: pd.Series, groups: int) -> dict[str, Any] | None:

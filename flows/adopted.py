@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from flows.origin import Origin, Outcome
-from tasks.bundle import Bundle, find_bundle
+from tasks.bundle import Bundle
+from tasks.bundle.versions import version_in_use
 from tasks.published import in_words
 
 
@@ -35,7 +36,7 @@ class Adopted(BaseModel):
         low, high = self.interval
         told = "\n".join(f"  {sentence}" for sentence in (*self.sentences, *self.findings))
         name, version = Path(self.path).parent.name, Path(self.path).name
-        unused = f"Another version is in use; to use this one: darkroom promote {name} {version} --reason …\n"
+        unused = f"It is not in use; to use it: darkroom promote {name} {version} --reason …\n"
         return (
             f"{self.bundle_id} is sealed: {self.kind}, right on {self.accuracy:.1%} of the photos that it "
             f"was measured on ({low:.1%} – {high:.1%}).\n{told}\n{'' if self.in_use else unused}"
@@ -50,7 +51,7 @@ def adopted_as(bundle: Bundle, origin: Origin, outcome: Outcome) -> Adopted:
     return Adopted(
         bundle_id=bundle.id,
         path=str(bundle.path),
-        in_use=find_bundle(bundle.path.parent) == bundle.path,
+        in_use=version_in_use(bundle.path.parent) == bundle.manifest.version,
         kind=origin.model.kind,
         classes=bundle.classes,
         images=sum(one.n for one in outcome.measures.values()),

@@ -178,7 +178,7 @@ def _read_beside(instruments: Instruments) -> Beside:
     calibrated = knowledge.calibration.calibrated(np.stack([np.asarray(one) for one in held["probabilities"]]))
     own = np.array([bundle.classes.index(label) for label in held["label"]])
     if bundle.has(SINGLE):
-        standard = Standard.from_json(bundle.read_bytes(SINGLE).decode())
+        standard = bundle.understood(lambda read: Standard.from_json(read(SINGLE).decode()))
     else:  # sealed before single images were explained: less can be said
         standard = Standard(learn_plausible(calibrated, own))
     unusual = knowledge.outliers.score(held).p

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from darkroom.errors import BundleTampered
 from darkroom.progress import tell
 from darkroom.reasons import Verdict
 from darkroom.schemas import PREDICTIONS
@@ -45,6 +46,7 @@ class Proof(BaseModel):
     max_probability_difference: float
     engine: str
     seconds: float
+    signed_by: str | None = None
 
     @property
     def engine_name(self) -> EngineName:
@@ -53,8 +55,10 @@ class Proof(BaseModel):
 
     def as_text(self) -> str:
         """For a person."""
+        signed = f"signed by {self.signed_by}; " if self.signed_by else ""
         return (
-            f"{self.bundle_id} holds: every digest, and {self.goldens} golden images with equal pixels and tensors; "
+            f"{self.bundle_id} holds: {signed}every digest, and {self.goldens} golden images with equal pixels and "
+            "tensors; "
             f"probabilities differ by at most {self.max_probability_difference:.1e} "
             f"({self.engine}, {self.seconds:.1f} s)."
         )
@@ -103,7 +107,8 @@ _proving = threading.Lock()
 def prove_model(path: Path, engine_name: EngineName = "keras") -> ProvedModel:
     """Open a bundle and replay its goldens: what comes back predicts as it did when it was sealed.
 
-    Raises: BundleUnreadable, BundleTampered, GoldenMismatch; WrongUse for an engine that may not be used.
+    Raises: BundleUnreadable, BundleTampered, BundleUntrusted, GoldenMismatch; WrongUse for an engine that may not be
+    used.
     """
     bundle = open_bundle(find_bundle(path))
     engine = engine_for(bundle, engine_name)
@@ -115,6 +120,7 @@ def prove_model(path: Path, engine_name: EngineName = "keras") -> ProvedModel:
         max_probability_difference=replay.max_probability_difference,
         engine=engine.name,
         seconds=replay.seconds,
+        signed_by=bundle.signed_by,
     )
     return ProvedModel(bundle, engine, proof, Sentinels.of(replay.goldens, engine))
 
@@ -122,10 +128,11 @@ def prove_model(path: Path, engine_name: EngineName = "keras") -> ProvedModel:
 def prove(path: Path, engine_name: EngineName = "keras") -> Instruments:
     """Open a bundle and replay its goldens, whatever was proved before: what comes back may score.
 
-    Raises: BundleUnreadable, BundleTampered, GoldenMismatch; WrongUse for an engine that may not be used.
+    Raises: BundleUnreadable, BundleTampered, BundleUntrusted, GoldenMismatch; WrongUse for an engine that may not be
+    used.
     """
     model = prove_model(path, engine_name)
-    knowledge = Knowledge.from_files(model.bundle.read_bytes, model.bundle.has)
+    knowledge = model.bundle.understood(lambda read: Knowledge.from_files(read, model.bundle.has))
     instruments = Instruments(**vars(model), knowledge=knowledge)
     _proved.clear()
     _proved[model.proof.path] = instruments
@@ -150,8 +157,20 @@ def forget() -> None:
 
 
 def instruments_of(proof: Proof) -> Instruments:
-    """Those that a proof is of, in whichever process."""
-    return proved(Path(proof.path), proof.engine_name)
+    """Those that a proof is of, in whichever process.
+
+    Raises: as `prove`; BundleTampered where another bundle lies there.
+    """
+    instruments = proved(Path(proof.path), proof.engine_name)
+    if instruments.bundle.id != proof.bundle_id:
+        raise BundleTampered(
+            "The bundle was replaced by another one while it was at work.",
+            file=proof.path,
+            expected=proof.bundle_id,
+            found=instruments.bundle.id,
+            todo="restore it, and run the night again: what was finished is kept",
+        )
+    return instruments
 
 
 def look(

@@ -14,6 +14,7 @@ from darkroom.forms import grouped, optional, titled
 from darkroom.night import folder_of_nights, is_a_folder_a_night
 from darkroom.settings import ExaminationOptions, IntakeOptions, NightOptions, RunOptions, TrainingRecipe
 from darkroom.storage import storage_at, store_address
+from darkroom.trust import trusted_place
 from flows.runners import its_cluster
 from tasks.bundle import find_bundle
 from tasks.bundle.versions import NAME
@@ -101,6 +102,16 @@ def delivered(inbox: str, folder: Path, results: Path) -> None:
     )
 
 
+def needs_no_signature(promote: bool) -> None:
+    """Raises: WrongUse for a version that would be in use before anybody could have signed it."""
+    if promote and trusted_place() is not None:
+        raise WrongUse(
+            "A version cannot be put into use as it is sealed: bundles must be signed here.",
+            expected="a version that is signed first: darkroom sign, then darkroom promote",
+            todo="seal it without putting it into use",
+        )
+
+
 def _named(field: str, look: Callable[[Path], None], path: Path | None) -> None:
     try:
         if path is not None:
@@ -119,7 +130,7 @@ InboxPath = Annotated[str, titled("Inbox", minLength=1)]
 ResultsPath = Annotated[Path, titled("Results", writable_results, minLength=1)]
 ModelsPath = Annotated[Path, titled("Models", writable, minLength=1)]
 PageFolder = Annotated[Path | SkipJsonSchema[None], optional("Folder of the page", writable)]
-Promote = Annotated[bool, titled("Put into use")]
+Promote = Annotated[bool, titled("Put into use", needs_no_signature)]
 NightForm = Annotated[NightOptions, grouped("Which night")]
 IntakeForm = Annotated[IntakeOptions, grouped("Intake")]
 RunForm = Annotated[RunOptions, grouped("The run", its_suites, its_cluster)]

@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from darkroom.errors import DarkroomError, WorkersLost
 from darkroom.names import from_text
 from darkroom.settings import RunOptions
+from darkroom.trust import TRUSTED_KEYS, trusted_place
 from flows.counting import count
 from flows.engines import lacks_engine
 from flows.evaluation import RowEvidence, team_suites
@@ -77,7 +78,17 @@ def lacking(staging: Staging, proof: Proof, *, inbox_is_there: bool) -> str | No
         return "the folder of new images is not there"
     if not Path(proof.path).is_dir():
         return f"there is no bundle at {proof.path}"
-    return lacks_engine(open_bundle(Path(proof.path)), proof.engine_name)
+    return lacks_bundle(proof)
+
+
+def lacks_bundle(proof: Proof) -> str | None:
+    """What this worker lacks to open the bundle of a proof, as strictly as whoever proved it, on the same engine."""
+    if proof.signed_by is not None and trusted_place() is None:
+        return f"it would believe any bundle: {TRUSTED_KEYS} is not set there"
+    try:
+        return lacks_engine(open_bundle(Path(proof.path)), proof.engine_name)
+    except DarkroomError as error:
+        return "; ".join(line.strip() for line in str(error).splitlines())
 
 
 def _inbox_is_there(staging: Staging) -> bool:

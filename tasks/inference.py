@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from darkroom.errors import Failed, UnsupportedModel, WrongUse
 from tasks import graphs
+from tasks.keras_archive import check_archive
 from tasks.machine import import_tensorflow
 
 # Activations of a few dozen images fit in memory whatever the model; a larger batch is not faster on a CPU.
@@ -209,17 +210,11 @@ def _load(path: Path) -> Any:
             found=_what_it_is(path),
             todo="load it where it was made, and save it with model.save('model.keras') by Keras 3",
         )
+    check_archive(path)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises nearly every type; what a person can do is the same
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        if "Lambda" in str(error) or "safe_mode" in str(error):
-            raise UnsupportedModel(
-                "The model holds a Lambda layer: code that would run when the model is loaded. darkroom never runs it.",
-                file=path,
-                found=lines[0][:200],
-                todo="replace the Lambda by a layer of Keras (Rescaling, Normalization, Permute …), and save again",
-            ) from error
         raise UnsupportedModel(
             "Keras cannot load the model.",
             file=path,

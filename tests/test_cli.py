@@ -33,6 +33,7 @@ COMMANDS = (
     "trace",
     "predict",
     "promote",
+    "sign",
     "serve",
 )
 HEAVY = ("tensorflow", "keras", "prefect", "pandas", "pyarrow", "great_expectations", "scipy", "numpy")

@@ -17,6 +17,7 @@ import pytest
 
 from darkroom.errors import UnsupportedModel, WrongUse
 from tasks import graphs
+from tasks.consent import code_in
 from tasks.foreign import (
     ForeignModel,
     check_outputs_on,
@@ -25,7 +26,6 @@ from tasks.foreign import (
     open_foreign,
     read_labels,
 )
-from tasks.foreign.consent import code_in
 from tasks.foreign.graph_reading import GraphReading
 from tasks.foreign.opening import SAME_MODEL
 from tasks.foreign.origin import origin_of

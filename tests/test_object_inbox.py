@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from darkroom.errors import BundleTampered, BundleUnreadable, InboxMissing, StorageError, WrongUse
+from darkroom.errors import BundleTampered, BundleUnreadable, BundleUntrusted, InboxMissing, StorageError, WrongUse
 from darkroom.object_storage import Entry, ObjectStorage
 from darkroom.reasons import Reason
 from darkroom.results import read
+from darkroom.trust import TRUSTED_KEYS
 from flows.parameters import writable
-from tasks.bundle import find_bundle, open_bundle
+from tasks.bundle import find_bundle, open_bundle, sign_bundle
 from tasks.bundle.manifest import MANIFEST, bundle_id
 from tasks.intake import Manifest, take_in
 from tasks.ledger import open_ledger
@@ -194,9 +196,49 @@ def test_a_stranger_s_bundle_writes_nothing_outside_of_its_folder(
     statements[field] = name if field == "name" else {**statements["digests"], name: "0" * 64}
     statements["id"] = bundle_id(statements)
     models.write(f"tiny/1/{MANIFEST}", json.dumps(statements).encode())
-    with pytest.raises(BundleUnreadable):
+    with pytest.raises(BundleTampered, match="names what cannot be part of a bundle"):
         find_bundle(Path(models.url) / "tiny" / "1")
     assert not cache.exists()
+
+
+def test_a_bundle_that_took_the_place_of_the_one_in_use_is_not_fetched(models: ObjectStorage, cache: Path) -> None:
+    current = json.loads(models.read("tiny/current.json"))
+    other = 3 - current["version"]
+    models.write("tiny/current.json", json.dumps({**current, "version": other}).encode())
+    with pytest.raises(BundleTampered, match="replaced by another bundle"):
+        find_bundle(Path(models.url) / "tiny")
+    assert not cache.exists()
+
+
+def test_a_newer_bundle_at_an_address_is_told_as_such(models: ObjectStorage, cache: Path) -> None:
+    statements = json.loads(models.read(f"tiny/1/{MANIFEST}"))
+    models.write(
+        f"tiny/1/{MANIFEST}", json.dumps({**statements, "schema_version": 2, "id": "of rules to come"}).encode()
+    )
+    with pytest.raises(BundleUnreadable, match="update darkroom"):
+        find_bundle(Path(models.url) / "tiny" / "1")
+
+
+def test_where_signatures_are_required_an_unsigned_bundle_is_not_even_fetched(
+    tiny_models: Path,
+    object_server: ObjectServer,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    signed = Path(shutil.copytree(tiny_models, tmp_path / "models"))
+    make = "openssl genpkey -algorithm ed25519 -out private.pem && openssl pkey -in private.pem -pubout -out ada.pem"
+    subprocess.run(["bash", "-euc", make], cwd=tmp_path, check=True, capture_output=True)
+    sign_bundle(signed / "tiny" / "1", tmp_path / "private.pem")
+    address = Path(put(signed, object_server.folder()).url) / "tiny"
+    assert open_bundle(find_bundle(address / "1")).signed_by is None
+    monkeypatch.setenv(TRUSTED_KEYS, str(tmp_path / "ada.pem"))
+    object_server.asked()
+    with pytest.raises(BundleUntrusted, match="none of the trusted keys"):
+        find_bundle(address / "2")
+    assert [asked for asked in object_server.asked() if "model.keras" in asked] == []
+    found = find_bundle(address / "1")  # what is in the cache already gets its signature
+    assert str(open_bundle(found).signed_by).startswith("ada (")
 
 
 def test_bundles_are_not_sealed_at_an_address() -> None:

@@ -228,6 +228,24 @@ def promote(
 
 @app.command()
 @says
+def sign(
+    bundle: BundlePath,
+    key: Annotated[Path, typer.Option(help="Your private key: Ed25519, in PEM.")],
+    as_json: AsJson = False,
+) -> int:
+    """Sign a bundle with your private key, so that it is opened where signatures are required."""
+    from tasks.bundle import sign_bundle
+
+    signed = sign_bundle(bundle, key)
+    if as_json:
+        print_json({"bundle_id": signed.bundle_id, "key": signed.key, "file": str(signed.file)})
+    else:
+        say(f"{signed.bundle_id} is signed by the key {signed.key}: {signed.file}")
+    return 0
+
+
+@app.command()
+@says
 def reseal(
     bundle: BundlePath,
     reason: Annotated[str, typer.Option(help="Why, such as the upgrade; kept for good. Empty: only show.")] = "",

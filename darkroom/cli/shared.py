@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from enum import StrEnum
@@ -14,6 +15,7 @@ import typer
 
 from darkroom import __version__
 from darkroom.errors import DarkroomError, GateClosed
+from darkroom.trust import trusting
 
 app = typer.Typer(
     name="darkroom",
@@ -115,8 +117,19 @@ def validated(build: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
+    trusted_keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of public keys: only a bundle that one of them has signed is opened.", metavar="FOLDER"
+        ),
+    ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
 ) -> None:
     if version:
         typer.echo(f"darkroom {__version__}")
         raise typer.Exit(0)
+    try:
+        context.with_resource(trusting(trusted_keys, Path.cwd()))
+    except DarkroomError as error:
+        fail(error, as_json="--json" in sys.argv)

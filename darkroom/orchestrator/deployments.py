@@ -191,7 +191,7 @@ def register(client: SyncPrefectClient, folder: Path, project: Project, *, sched
             if deployment.nightly
             else None,
             work_pool_name=POOL,
-            job_variables=_job(folder),
+            job_variables=_job(folder, project),
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
         _know_no_other_parameter(wanted)
@@ -260,7 +260,7 @@ def _nightly(project: Project, *, active: bool) -> Any:
     return DeploymentScheduleCreate(schedule=schedule, active=active, slug=SCHEDULE_SLUG)
 
 
-def _job(folder: Path) -> dict[str, Any]:
+def _job(folder: Path, project: Project) -> dict[str, Any]:
     # A path typed into the form is below the folder that was served. That folder may hold `tasks` or `flows` of the
     # user's own, and Python would find them before ours: -P keeps it off the path.
     job: dict[str, Any] = {
@@ -268,7 +268,7 @@ def _job(folder: Path) -> dict[str, Any]:
         "command": f'"{sys.executable}" -P -m darkroom.orchestrator.run_main',
     }
     # A run says every minute that it lives: by its silence `darkroom notify` knows one that was killed.
-    job["env"] = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT_SECONDS}
+    job["env"] = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT_SECONDS, **project.environment(folder)}
     home = Path(__file__).parents[2]
     if home.name != "site-packages" and str(home) not in site.getsitepackages():
         job["env"]["PYTHONPATH"] = os.pathsep.join(filter(None, [str(home), os.environ.get("PYTHONPATH")]))

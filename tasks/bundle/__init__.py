@@ -6,6 +6,7 @@ from tasks.bundle.manifest import BundleManifest
 from tasks.bundle.opening import Bundle, open_bundle
 from tasks.bundle.resealing import reseal_bundle
 from tasks.bundle.sealing import SealedContents, seal_bundle
+from tasks.bundle.signing import Signed, sign_bundle
 from tasks.bundle.versions import Remembered, find_bundle, history_of, promote
 from tasks.goldens.choosing import choose_goldens
 from tasks.goldens.record import Golden
@@ -18,6 +19,7 @@ __all__ = [
     "GoldenReplay",
     "Remembered",
     "SealedContents",
+    "Signed",
     "choose_goldens",
     "find_bundle",
     "history_of",
@@ -26,4 +28,5 @@ __all__ = [
     "replay_goldens",
     "reseal_bundle",
     "seal_bundle",
+    "sign_bundle",
 ]

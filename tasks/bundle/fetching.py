@@ -17,23 +17,27 @@ from typing import Any
 
 from darkroom.errors import BundleUnreadable
 from darkroom.object_storage import ObjectStorage
-from darkroom.storage import checked_key
-from tasks.bundle.manifest import MANIFEST, bundle_id, file_digest
+from tasks.bundle.manifest import MANIFEST, file_digest
+from tasks.bundle.signatures import check_signed, keep_signatures
+from tasks.bundle.statements import believed, replaced
 
 CURRENT = "current.json"
 
 
-def fetch_bundle(address: str) -> Path:
+def fetch_bundle(address: str, *, unsigned: bool = False) -> Path:
     """The folder of a bundle at an address, or of the version in use where the address is that of its name.
 
-    Raises: BundleUnreadable where there is none; StorageError where the store does not answer. What was fetched is
-    opened like any other bundle, with every digest.
+    What was fetched is opened like any other bundle, with every digest. `unsigned`: as of `open_bundle`.
+
+    Raises: BundleUnreadable where there is none; BundleUntrusted, BundleTampered where bundle.json is not to be
+    believed; StorageError where the store does not answer.
     """
     storage = ObjectStorage(address)
-    version = ""
+    version, in_use = "", None
     data = storage.peek(MANIFEST)
     if data is None and (current := storage.peek(CURRENT)) is not None:
-        version = f"{_version_in_use(address, current)}/"
+        number, in_use = _in_use(address, current)
+        version = f"{number}/"
         data = storage.peek(f"{version}{MANIFEST}")
     if data is None:
         raise BundleUnreadable(
@@ -42,43 +46,41 @@ def fetch_bundle(address: str) -> Path:
             expected="a folder with bundle.json, such as s3://bucket/models/NAME/1, or one with current.json",
             todo="copy the whole folder of the bundle there, with current.json beside its versions",
         )
-    statements = _object(address, MANIFEST, data)
+    place = f"{address}/{version}".rstrip("/")
+    signatures: dict[str, bytes] = {}
+
+    def signature(name: str) -> bytes | None:
+        found = storage.peek(f"{version}{name}")
+        signatures.update({} if found is None else {name: found})
+        return found
+
+    if not unsigned:
+        check_signed(data, signature, place)
     # The id follows from all that bundle.json says: what is in the cache under it, with these digests, is this bundle.
-    if statements.get("id") != bundle_id(statements) or not _names_only_inside(statements):
-        raise BundleUnreadable(
-            "bundle.json was changed by hand: its id does not follow from what it says.",
-            file=f"{address}/{version}{MANIFEST}",
-            todo="copy the bundle again, with all of its files, or restore it from a backup",
-        )
-    digests: dict[str, str] = statements["digests"]
+    statements = believed(data, f"{place}/{MANIFEST}")
+    if in_use not in (None, statements["id"]):
+        raise replaced(place, str(in_use), statements["id"])
     folder: Path = _cache() / statements["id"] / statements["name"] / str(statements["version"])
-    digests = {**digests, MANIFEST: hashlib.sha256(data).hexdigest()}
+    digests = {**statements["digests"], MANIFEST: hashlib.sha256(data).hexdigest()}
     if not _is_whole(folder, digests):
         _fetch(storage, version, folder, data, digests)
+    keep_signatures(folder, signatures)
     return folder
 
 
-def _version_in_use(address: str, current: bytes) -> int:
-    version = _object(address, CURRENT, current).get("version")
-    if isinstance(version, int):
-        return version
+def _in_use(address: str, current: bytes) -> tuple[int, str]:
+    """The number and the id of the version in use."""
+    stated = _object(address, CURRENT, current)
+    match stated:
+        case {"version": int(version), "id": str(identity)}:
+            return version, identity
     raise BundleUnreadable(
-        "The version in use is no number.",
+        "Nothing says which version is in use.",
         file=f"{address}/{CURRENT}",
-        expected="a whole number as its version",
-        found=repr(version)[:100],
+        expected="a whole number as its version, and its id",
+        found=repr(stated)[:100],
         todo="copy the file again, or name the version in the address",
     )
-
-
-def _names_only_inside(statements: Mapping[str, Any]) -> bool:
-    """Whether everything that a stranger's bundle.json names lies where it belongs."""
-    names = [statements.get("name"), *statements.get("digests", {})]
-    try:
-        plain = all(str(checked_key(name)) == name and "\0" not in name for name in names)
-        return isinstance(statements.get("version"), int) and plain
-    except (TypeError, ValueError):
-        return False
 
 
 def _fetch(storage: ObjectStorage, version: str, folder: Path, manifest: bytes, digests: Mapping[str, str]) -> None:
@@ -105,7 +107,7 @@ def _is_whole(folder: Path, digests: Mapping[str, str]) -> bool:
 
 
 def _object(address: str, name: str, data: bytes) -> dict[str, Any]:
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         found = json.loads(data)
         if isinstance(found, dict):
             return found

@@ -5,26 +5,34 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import stat
+import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from darkroom.errors import BundleTampered, BundleUnreadable, WrongUse
+from darkroom.errors import BundleTampered, BundleUnreadable, DarkroomError, WrongUse
+from tasks.archives import check_unpacked
 from tasks.bundle import manifest as words
-from tasks.bundle.manifest import BundleManifest, bundle_id, classes_digest, file_digest, model_file
+from tasks.bundle.manifest import BundleManifest, classes_digest, file_digest, model_file
+from tasks.bundle.signatures import is_signature
+from tasks.bundle.statements import RESTORE, half, linked, statements_at
 from tasks.goldens.record import SealedGolden, from_parquet
 from tasks.preprocessing import Preprocessing
 
 # A file manager leaves this in every folder that it shows; nothing here reads a file that bundle.json does not name.
 _HARMLESS = frozenset({".DS_Store"})
-_RESTORE = "restore the bundle from a backup; a wanted change is a new version: train again with `darkroom train`"
+# Beside the model, which is one of two files.
+_ALWAYS = frozenset({words.PREPROCESSING, words.PROFILE, words.EMBEDDINGS, words.GOLDENS_RECORD})
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Bundle:
     path: Path
     manifest: BundleManifest
     preprocessing: Preprocessing
+    signed_by: str | None = None  # the trusted key that has signed it; None where nobody has to
 
     @property
     def id(self) -> str:
@@ -52,7 +61,7 @@ class Bundle:
 
     def profile(self) -> pd.DataFrame:
         """darkroom.schemas.PROFILE: one row a training or validation image."""
-        return pd.read_parquet(io.BytesIO(self.read_bytes(words.PROFILE)))
+        return self.understood(lambda read: pd.read_parquet(io.BytesIO(read(words.PROFILE))))
 
     def class_counts(self) -> dict[str, int]:
         """Class → training and validation images."""
@@ -61,7 +70,9 @@ class Bundle:
 
     def embeddings(self) -> NDArray[np.float16]:
         """(rows of the profile, embedding_size) float16."""
-        embeddings: NDArray[np.float16] = np.load(io.BytesIO(self.read_bytes(words.EMBEDDINGS)), allow_pickle=False)
+        embeddings: NDArray[np.float16] = self.understood(
+            lambda read: np.load(io.BytesIO(read(words.EMBEDDINGS)), allow_pickle=False)
+        )
         return embeddings
 
     def goldens(self) -> list[SealedGolden]:
@@ -69,7 +80,7 @@ class Bundle:
         folder = f"{words.GOLDENS}/"
         names = [name for name in self.manifest.digests if name.startswith(folder) and name != words.GOLDENS_RECORD]
         images = {name.removeprefix(folder): self.read_bytes(name) for name in names}
-        return from_parquet(self.read_bytes(words.GOLDENS_RECORD), images)
+        return self.understood(lambda read: from_parquet(read(words.GOLDENS_RECORD), images))
 
     def has(self, name: str) -> bool:
         """Whether the bundle holds a file of this name."""
@@ -87,28 +98,51 @@ class Bundle:
                 expected=f"one of {', '.join(sorted(n for n in self.manifest.digests if '/' not in n))}",
                 todo="train again with this version of darkroom: it seals what it needs",
             )
-        try:
-            data = (self.path / name).read_bytes()
-        except OSError as error:
-            raise _half(self.path / name, error.strerror or "unreadable") from error
-        found = hashlib.sha256(data).hexdigest()
-        if found != self.manifest.digests[name]:
-            raise _changed(self.path, name, self.manifest.digests[name], found)
-        return data
+        return _read(self.path, name, self.manifest.digests)
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the bundle."""
-        return json.loads(self.read_bytes(name))
+        return self.understood(lambda read: json.loads(read(name)))
+
+    def understood(self, parse: Callable[[Callable[[str], bytes]], T]) -> T:
+        """What `parse` makes of files, which it reads by their names. A digest says that a file is the sealed one, not
+        that whoever sealed it meant well.
+
+        Raises: BundleUnreadable, with its name, for a file that is not what it should be.
+        """
+        name = words.MANIFEST
+
+        def read(wanted: str) -> bytes:
+            nonlocal name
+            name, data = wanted, self.read_bytes(wanted)
+            if name.endswith(".npz"):
+                with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                    check_unpacked(archive, len(data))
+            return data
+
+        try:
+            return parse(read)
+        except DarkroomError:
+            raise
+        except Exception as error:  # every parser has its own, and none of them means anything else
+            raise BundleUnreadable(
+                f"{name} is as it was sealed, and not what a darkroom seals.",
+                file=self.path / name,
+                found=(str(error).splitlines() or [type(error).__name__])[0][:200],
+                todo="open it with the darkroom that sealed it; if a stranger made it, do not trust it",
+            ) from error
 
 
-def open_bundle(path: Path) -> Bundle:
-    """Open a bundle: the id of bundle.json, the digest of every file, then what they say.
+def open_bundle(path: Path, *, unsigned: bool = False) -> Bundle:
+    """Open a bundle: who has signed it, the id of bundle.json, the digest of every file, then what they say.
 
-    Raises: BundleUnreadable where there is no bundle, half of one, or one of a newer darkroom; BundleTampered, with a
-    message of its own for a golden, the weights, the class order, a knob and any other file.
+    `unsigned`: whoever has signed it, or nobody. Of a bundle that was sealed here just now, or is to be signed.
+
+    Raises: BundleUnreadable where there is no bundle, half of one, or one of a newer darkroom; BundleUntrusted where
+    signatures are required, and no trusted key has signed it; BundleTampered, with a message of its own for a golden,
+    the weights, the class order, a knob and any other file.
     """
-    statements = _statements(path / words.MANIFEST)
-    _check_id(path, statements)
+    statements, signed_by = statements_at(path, unsigned=unsigned)
     try:
         manifest = BundleManifest.model_validate(statements)
     except ValidationError as error:
@@ -120,77 +154,54 @@ def open_bundle(path: Path) -> Bundle:
             todo="open it with the darkroom that sealed it, or train again",
         ) from error
     _check_files(path, manifest.digests)
+    bundle = Bundle(path, manifest, _preprocessing(path, manifest), signed_by)
+    _check_agreement(bundle)
+    return bundle
+
+
+def _preprocessing(path: Path, manifest: BundleManifest) -> Preprocessing:
+    file = path / words.PREPROCESSING
     try:
-        preprocessing = Preprocessing.load(path / words.PREPROCESSING)
-    except WrongUse as error:  # its digest holds, so it is as it was sealed, by a darkroom with other knobs
+        return Preprocessing.parse(json.loads(_read(path, words.PREPROCESSING, manifest.digests)), source=file)
+    except (WrongUse, ValueError, RecursionError) as error:  # as it was sealed, by a darkroom with other knobs
+        told = error if isinstance(error, WrongUse) else WrongUse("it is no JSON", found=error)
         raise BundleUnreadable(
-            f"This darkroom does not understand the sealed preprocessing: {error.what}.",
-            file=path / words.PREPROCESSING,
-            expected=error.expected,
-            found=error.found,
+            f"This darkroom does not understand the sealed preprocessing: {told.what}.",
+            file=file,
+            expected=told.expected,
+            found=told.found,
             todo="open it with the darkroom that sealed it, or train again",
         ) from error
-    _check_agreement(path, manifest, preprocessing)
-    return Bundle(path=path, manifest=manifest, preprocessing=preprocessing)
 
 
-def _statements(file: Path) -> dict[str, Any]:
-    """bundle.json as it was written; the only file that is parsed before a digest of it holds."""
+def _read(path: Path, name: str, digests: Mapping[str, str]) -> bytes:
+    """The bytes of a file, of which the digest holds."""
     try:
-        statements = json.loads(file.read_bytes())
-    except FileNotFoundError as error:
-        raise BundleUnreadable(
-            "There is no bundle here.",
-            file=file.parent,
-            expected="a folder with bundle.json, such as models/NAME/1, or models/NAME for the version in use",
-            found="a folder without bundle.json" if file.parent.is_dir() else "no such folder",
-            todo="name a bundle that `darkroom train` has sealed",
-        ) from error
+        data = (path / name).read_bytes()
     except OSError as error:
-        raise _half(file, error.strerror or "unreadable") from error
-    except ValueError as error:
-        raise _half(file, f"no JSON: {error}") from error
-    if not isinstance(statements, dict) or not isinstance(statements.get("schema_version"), int):
-        raise _half(file, "JSON without a schema version")
-    if statements["schema_version"] > words.SCHEMA_VERSION:
-        raise BundleUnreadable(
-            "This bundle was sealed by a newer darkroom, with a schema that this one does not know.",
-            file=file,
-            expected=f"schema version {words.SCHEMA_VERSION} or older",
-            found=f"schema version {statements['schema_version']}",
-            todo="update darkroom: pip install --upgrade darkroom",
-        )
-    return statements
-
-
-def _check_id(path: Path, statements: Mapping[str, Any]) -> None:
-    expected, found = str(statements.get("id")), bundle_id(statements)
-    if expected == found:
-        return
-    classes = statements.get("classes")
-    if isinstance(classes, list) and statements.get("classes_digest") != classes_digest(classes):
-        raise BundleTampered(
-            "The class order was changed by hand: every prediction would bear the wrong name.",
-            file=path / words.MANIFEST,
-            expected=f"classes with the sha256 {str(statements.get('classes_digest'))[:16]}…",
-            found=f"{', '.join(map(str, classes))}: sha256 {classes_digest(classes)[:16]}…",
-            todo=_RESTORE,
-        )
-    raise BundleTampered(
-        "bundle.json was changed by hand: its id does not follow from what it says.",
-        file=path / words.MANIFEST,
-        expected=f"id {expected}",
-        found=f"statements that give the id {found}",
-        todo=_RESTORE,
-    )
+        raise half(path / name, error.strerror or "unreadable") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != digests[name]:
+        raise _changed(path, name, digests[name], found)
+    return data
 
 
 def _check_files(path: Path, digests: Mapping[str, str]) -> None:
-    there = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_symlink() or not file.is_dir()}
-    missing = sorted(digests.keys() - there)
+    unnamed = sorted(_ALWAYS - digests.keys()) + ([] if {words.MODEL, words.GRAPH} & digests.keys() else [words.MODEL])
+    if unnamed:
+        raise half(path / unnamed[0], f"a file that bundle.json does not name{_and_more(unnamed)}")
+    try:
+        there = {file.relative_to(path).as_posix(): file.lstat().st_mode for file in path.rglob("*")}
+    except OSError as error:
+        raise half(Path(error.filename or path), error.strerror or "unreadable") from error
+    links = sorted(name for name, mode in there.items() if stat.S_ISLNK(mode))
+    if links:
+        raise linked(path / links[0], _and_more(links))
+    files = {name for name, mode in there.items() if not stat.S_ISDIR(mode)}
+    missing = sorted(digests.keys() - files)
     if missing:
-        raise _half(path / missing[0], f"no such file{_and_more(missing)}")
-    extra = sorted(name for name in there - digests.keys() - {words.MANIFEST} if Path(name).name not in _HARMLESS)
+        raise half(path / missing[0], f"no such file{_and_more(missing)}")
+    extra = sorted(name for name in files - digests.keys() - {words.MANIFEST} if not _is_harmless(name))
     if extra:
         raise BundleTampered(
             "The bundle holds a file that was not sealed in it.",
@@ -199,19 +210,20 @@ def _check_files(path: Path, digests: Mapping[str, str]) -> None:
             found=f"a file beside them{_and_more(extra)}",
             todo="move it out of the bundle",
         )
-    linked = sorted(name for name in there if (path / name).is_symlink())
-    if linked:
+    # Such as a pipe, which would be waited for.
+    special = sorted(name for name in files if not stat.S_ISREG(there[name]))
+    if special:
         raise BundleTampered(
-            "A file of the bundle was replaced by a link.",
-            file=path / linked[0],
-            expected="a file",
-            found=f"a link to {(path / linked[0]).readlink()}{_and_more(linked)}",
-            todo=_RESTORE,
+            "A file of the bundle was replaced by something that is no file.",
+            file=path / special[0],
+            expected="an ordinary file",
+            found=f"{stat.filemode(there[special[0]])}{_and_more(special)}",
+            todo=RESTORE,
         )
     try:
         found = {name: file_digest(path / name) for name in digests}
     except OSError as error:
-        raise _half(Path(error.filename or path), error.strerror or "unreadable") from error
+        raise half(Path(error.filename or path), error.strerror or "unreadable") from error
     # What changes predictions is named before what only explains them.
     first = (words.MODEL, words.GRAPH, words.PREPROCESSING)
     changed = sorted((name for name in digests if found[name] != digests[name]), key=lambda n: (n not in first, n))
@@ -219,8 +231,9 @@ def _check_files(path: Path, digests: Mapping[str, str]) -> None:
         raise _changed(path, changed[0], digests[changed[0]], found[changed[0]], changed)
 
 
-def _check_agreement(path: Path, manifest: BundleManifest, preprocessing: Preprocessing) -> None:
+def _check_agreement(bundle: Bundle) -> None:
     """Two statements of one thing must agree, even where all digests hold."""
+    manifest, preprocessing = bundle.manifest, bundle.preprocessing
     pairs = (
         ("preprocessing digest", manifest.preprocessing_digest, preprocessing.digest),
         ("input shape", tuple(manifest.input_shape), tuple(preprocessing.input_shape)),
@@ -230,10 +243,10 @@ def _check_agreement(path: Path, manifest: BundleManifest, preprocessing: Prepro
         if expected != found:
             raise BundleTampered(
                 f"bundle.json and the rest of the bundle contradict each other about the {what}.",
-                file=path / words.MANIFEST,
+                file=bundle.path / words.MANIFEST,
                 expected=expected,
                 found=found,
-                todo=_RESTORE,
+                todo=RESTORE,
             )
 
 
@@ -243,7 +256,7 @@ def _changed(path: Path, name: str, expected: str, found: str, changed: list[str
         file=path / name,
         expected=f"sha256 {expected}",
         found=f"sha256 {found}{_and_more(changed or [name])}",
-        todo=_RESTORE,
+        todo=RESTORE,
     )
 
 
@@ -267,13 +280,8 @@ def _what_changed(name: str) -> str:
     return f"{name} was changed after the bundle was sealed."
 
 
-def _half(file: Path, found: str) -> BundleUnreadable:
-    return BundleUnreadable(
-        "This is half a bundle: a file that belongs to it cannot be read.",
-        file=file,
-        found=found,
-        todo="copy the bundle again, with all of its files, or restore it from a backup",
-    )
+def _is_harmless(name: str) -> bool:
+    return PurePosixPath(name).name in _HARMLESS or is_signature(name)
 
 
 def _and_more(names: list[str]) -> str:

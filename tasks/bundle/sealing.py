@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,12 @@ from numpy.typing import NDArray
 from darkroom import schemas
 from darkroom.errors import StorageError, TrainingFailed, WrongUse
 from darkroom.person import this_person
+from darkroom.trust import trusted_place
 from tasks.bundle import manifest as words
 from tasks.bundle.disk import files_of, sync_folder, sync_tree, take_name
 from tasks.bundle.manifest import BundleManifest, bundle_id, classes_digest, file_digest, plain
 from tasks.bundle.opening import Bundle, open_bundle
+from tasks.bundle.statements import LARGEST, may_be_sealed
 from tasks.bundle.versions import check_name, next_version, put_into_use, remember
 from tasks.goldens.record import Golden
 from tasks.goldens.recording import Recorded, record_in_new_process
@@ -37,7 +39,7 @@ from tasks.preprocessing import Preprocessing
 # Saving and loading must not change the model; float32 sums in another batch do not come near this.
 RELOAD_TOLERANCE = 1e-4
 
-_RESERVED = frozenset({words.MANIFEST, words.MODEL, words.GRAPH, words.PREPROCESSING, words.PROFILE, words.EMBEDDINGS})
+_RESERVED = frozenset({words.MODEL, words.GRAPH, words.PREPROCESSING, words.PROFILE, words.EMBEDDINGS})
 _SEALING = re.compile(r"\.sealing-(?P<host>.*)-(?P<pid>\d+)-[0-9a-f]+")
 
 
@@ -71,7 +73,8 @@ def seal_bundle(
     by: str | None = None,
     reloaded: float = RELOAD_TOLERANCE,
 ) -> Bundle:
-    """Seal the next version of a bundle. The first version is put into use, a later one with `promote`.
+    """Seal the next version of a bundle. The first version is put into use, a later one with `promote`; none where
+    signatures are required, because nobody has signed it yet.
 
     The goldens are recorded by a new process that loads model and preprocessing from the folder itself: what is
     sealed is what will be loaded at night (keras#20147). `reason` and `by` (empty: the user) go to history.jsonl.
@@ -96,11 +99,10 @@ def seal_bundle(
             if take_name(folder, models / name / str(version)):
                 break
     remember(models / name, event="sealed", version=version, id=sealed.id, reason=reason, by=who)
-    if promote:
-        put_into_use(models, name, version, sealed.id, reason=reason, by=who)
-    else:
-        put_into_use(models, name, version, sealed.id, reason="the first that was sealed", by=who, if_none=True)
-    return open_bundle(models / name / str(version))
+    if trusted_place() is None:  # otherwise `darkroom promote`, once somebody has signed it
+        why = reason if promote else "the first that was sealed"
+        put_into_use(models, name, version, sealed.id, reason=why, by=who, if_none=not promote)
+    return open_bundle(models / name / str(version), unsigned=True)
 
 
 def _check(contents: SealedContents) -> None:
@@ -126,7 +128,7 @@ def _check(contents: SealedContents) -> None:
             sorted(
                 name
                 for name in (*contents.files, *(f"{words.GOLDENS}/{name}" for name in names))
-                if not _is_name(name) or name in {*_RESERVED, words.GOLDENS_RECORD}
+                if not may_be_sealed(name) or name in {*_RESERVED, words.GOLDENS_RECORD}
             )
         ),
     }
@@ -135,11 +137,6 @@ def _check(contents: SealedContents) -> None:
             raise WrongUse(
                 "These contents cannot be sealed: they contradict each other.", expected=expected, found=found
             )
-
-
-def _is_name(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return bool(parts) and PurePosixPath(*parts).as_posix() == name and not {"..", "/"} & set(parts)
 
 
 @contextmanager
@@ -248,5 +245,13 @@ def _write_manifest(
     )
     statements = draft.model_dump(mode="json")
     statements["id"] = bundle_id(statements)
-    (folder / words.MANIFEST).write_text(json.dumps(statements, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(statements, indent=1, allow_nan=False) + "\n"
+    if len(text.encode()) > LARGEST:
+        raise WrongUse(
+            "There is too much to say of this training: nobody would open its bundle.json.",
+            expected=f"at most {LARGEST:,} bytes, of which each file that was left out takes a line",
+            found=f"{len(text):,}",
+            todo="remove from the folder what is no photo",
+        )
+    (folder / words.MANIFEST).write_text(text, encoding="utf-8")
     return BundleManifest.model_validate(statements)

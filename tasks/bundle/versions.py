@@ -12,12 +12,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from darkroom.errors import BundleTampered, BundleUnreadable, StorageError, WrongUse
+from darkroom.errors import BundleUnreadable, StorageError, WrongUse
 from darkroom.storage import LocalStorage, store_address
 from tasks.bundle.disk import append_line
 from tasks.bundle.fetching import CURRENT, fetch_bundle
 from tasks.bundle.manifest import MANIFEST
 from tasks.bundle.opening import open_bundle
+from tasks.bundle.statements import replaced, statements_at
 
 HISTORY = "history.jsonl"
 # Long enough for another writer's two small files, short enough for a person at a terminal.
@@ -26,48 +27,44 @@ _PATIENCE_SECONDS = 20.0
 NAME = r"[A-Za-z0-9][A-Za-z0-9._]*(?:-[A-Za-z0-9._]+)*"
 
 
-def find_bundle(models_or_bundle: Path, name: str | None = None) -> Path:
+def find_bundle(models_or_bundle: Path, name: str | None = None, *, unsigned: bool = False) -> Path:
     """The folder of a bundle; one in an object store is fetched first.
 
     `models_or_bundle` is the folder of a bundle, or models/NAME for the version in use, or, with `name`, models.
 
+    `unsigned`: as of `open_bundle`.
+
     Raises: BundleUnreadable where there is none; BundleTampered where the version in use is not the one that was put
-    into use.
+    into use; BundleUntrusted where signatures are required, and no trusted key has signed it.
     """
     folder = models_or_bundle if name is None else models_or_bundle / name
     address = store_address(folder)
     if address is not None:
-        return fetch_bundle(address)
+        return fetch_bundle(address, unsigned=unsigned)
     if (folder / MANIFEST).is_file():
         return folder
     current = _current(folder)
     if current is None:
         raise _nothing_in_use(folder)
     path = folder / str(current["version"])
-    try:
-        found = json.loads((path / MANIFEST).read_bytes())["id"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    if not (path / MANIFEST).is_file():
         raise BundleUnreadable(
             "The version in use is not there, or only half of it.",
             file=path,
             expected=f"bundle {current['id']}",
             todo=f"restore it from a backup, or put another version into use: darkroom promote {folder.name} VERSION",
-        ) from error
-    if found != current["id"]:
-        raise BundleTampered(
-            "The version in use was replaced by another bundle.",
-            file=path,
-            expected=current["id"],
-            found=found,
-            todo=f"restore it from a backup, or put it into use knowingly: darkroom promote {folder.name} {path.name}",
         )
+    found = statements_at(path, unsigned=unsigned)[0]["id"]
+    if found != current["id"]:
+        raise replaced(path, current["id"], found)
     return path
 
 
 def promote(models: Path, name: str, version: int, reason: str, by: str) -> None:
     """Put a version into use. Who, when and why is appended to history.jsonl first.
 
-    Raises: WrongUse where there is no such version; BundleUnreadable, BundleTampered where it cannot be opened.
+    Raises: WrongUse where there is no such version; BundleUnreadable, BundleTampered, BundleUntrusted where it cannot
+    be opened.
     """
     path = models / check_name(name) / str(version)
     if not path.is_dir():
@@ -116,6 +113,12 @@ def next_version(folder: Path) -> int:
     return max([0, *_versions(folder), *_remembered(folder)]) + 1
 
 
+def version_in_use(folder: Path) -> int | None:
+    """The number of the version in use, whatever lies there; None: none is. BundleUnreadable: nobody can tell."""
+    current = _current(folder)
+    return None if current is None else int(current["version"])
+
+
 def check_name(name: str) -> str:
     """The name, if it is one. Raises: WrongUse."""
     if len(name) > 64 or not re.fullmatch(NAME, name):
@@ -133,7 +136,7 @@ def _current(folder: Path) -> dict[str, Any] | None:
         return {"version": int(current["version"]), "id": str(current["id"])}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise BundleUnreadable(
             "current.json cannot be read, so nothing says which version is in use.",
             file=folder / CURRENT,

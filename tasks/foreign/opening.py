@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from darkroom.errors import DarkroomError, UnsupportedModel
 from tasks import graphs
-from tasks.foreign.consent import consented_objects, refuse_without_consent
+from tasks.consent import consented_objects, refuse_without_consent
 from tasks.foreign.finishing import finished_graph, finished_keras
 from tasks.foreign.graph_reading import GraphReading, Scaling
 from tasks.foreign.labels import labels_beside

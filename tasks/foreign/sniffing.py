@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from darkroom.errors import UnsupportedModel
+from tasks import hdf5
 
 Kind = Literal["keras", "hdf5", "savedmodel"]
 _CAN_BE_BROUGHT: Final = "a Keras classifier: .keras, .h5, a SavedModel folder, or an export of Teachable Machine"
@@ -161,26 +162,9 @@ def _hdf5(path: Path) -> Sniffed:
 
 
 def _refuse_links(file: Any, path: Path) -> None:
-    """HDF5 can point into other files: a model would read them as its weights."""
-    import h5py
-
-    outside: list[str] = []
-
-    def look(group: Any) -> None:
-        for name in group:
-            link = group.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink):
-                outside.append(f"{group.name}/{name} → {link.filename}")
-            elif isinstance(link, h5py.HardLink):
-                entry = group[name]
-                if isinstance(entry, h5py.Group):
-                    look(entry)
-                elif isinstance(entry, h5py.Dataset) and entry.external:
-                    outside.append(f"{entry.name} → {entry.external[0][0]}")
-
-    look(file)
-    if outside:
-        raise _refused(path, "The HDF5 file reads other files.", "; ".join(outside[:3]), "do not trust it")
+    found = hdf5.outside(file)
+    if found:
+        raise _refused(path, "The HDF5 file reads other files.", "; ".join(found[:3]), "do not trust it")
 
 
 def text(value: Any) -> str:

@@ -39,6 +39,7 @@ _FORMAT: Final = frozenset(
 )
 # Arithmetic between layers (x / 127.5 - 1): an operation, which computes and nothing else.
 _OPERATIONS: Final = "keras.src.ops."
+_APPLICATIONS: Final = "keras.src.applications."
 # Public layers that call whatever their configuration names, or load another file: ClassMethod with the name
 # io.gfile.remove and a constant runs it while the model is loaded; a vocabulary may be the path of any file.
 _ACTS: Final = frozenset(
@@ -155,29 +156,45 @@ def _is_own(kind: str, config: dict[str, Any]) -> bool:
     if kind == "function":
         return isinstance(config.get("config"), str) and _is_activation(config["config"])
     operation = isinstance(module, str) and module.startswith(_OPERATIONS)
-    return kind in _FORMAT or operation or _is_public(kind)
+    return kind in _FORMAT or operation or _is_public(kind) or _is_of_an_application(kind, str(module))
 
 
 def _is_public(kind: str) -> bool:
     return any(hasattr(namespace, kind) for namespace in _namespaces())
 
 
+def _is_of_an_application(kind: str, module: str) -> bool:
+    """Whether this is a layer that a network of keras.applications has to itself, such as ConvNeXt's."""
+    if not module.startswith(_APPLICATIONS):
+        return False
+    import keras
+
+    try:
+        found = getattr(importlib.import_module(module), kind, None)
+    except ImportError:
+        return False
+    return isinstance(found, type) and issubclass(found, keras.layers.Layer)
+
+
 def _is_activation(name: str) -> bool:
     return any(hasattr(library.activations, name) for library in _libraries())
 
 
-def _libraries() -> list[Any]:
+def _libraries() -> Iterator[Any]:
+    """The second only for who asks for more than the first: most models never need it, and it takes a second."""
     import_tensorflow()
     import keras
 
+    yield keras
     try:
         import tf_keras
     except ImportError:
-        return [keras]
-    return [keras, tf_keras]
+        return
+    yield tf_keras
 
 
-def _namespaces() -> list[Any]:
-    parts = ("layers", "initializers", "regularizers", "constraints")
-    keras, *_ = libraries = _libraries()
-    return [keras.random, keras.dtype_policies, *(getattr(library, part) for library in libraries for part in parts)]
+def _namespaces() -> Iterator[Any]:
+    for library in _libraries():
+        for part in ("layers", "initializers", "regularizers", "constraints", "random", "dtype_policies"):
+            if hasattr(library, part):
+                yield getattr(library, part)
