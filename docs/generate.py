@@ -86,7 +86,8 @@ def schemas() -> str:
     from darkroom import schemas as known
     from darkroom.acknowledgements import Acknowledgement
     from darkroom.decisions import Decision
-    from darkroom.results import Commit, Part
+    from darkroom.forgotten import Forgotten, RowsForgotten
+    from darkroom.results import Commit, Part, Stored
     from darkroom.summary import (
         AccuracyEstimate,
         CauseFound,
@@ -123,6 +124,7 @@ def schemas() -> str:
         "bundle.json": BundleManifest,
         "commits/<bundle>/<n>.json": Commit,
         "Part": Part,
+        "Stored": Stored,
         "NightSummary": NightSummary,
         "Counts": Counts,
         "Whence": Whence,
@@ -134,6 +136,8 @@ def schemas() -> str:
         "Harm": Harm,
         "acknowledgements/<bundle>/<n>.json": Acknowledgement,
         "decisions/<n>.json": Decision,
+        "forgotten/<n>.json": Forgotten,
+        "RowsForgotten": RowsForgotten,
     }
     return (
         "# Schemas\n\n## Parquet\n\n"
