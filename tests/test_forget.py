@@ -268,7 +268,7 @@ def test_a_reader_sees_a_part_before_or_after_at_every_step(
     assert len(seen) == 4
 
 
-@pytest.mark.parametrize("step", [9, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1500)])])
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1500)])])
 def test_a_removal_that_is_killed_at_any_call_that_changes_the_disk_is_complete_after_the_next(
     tmp_path: Path, step: int
 ) -> None:

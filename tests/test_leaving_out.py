@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from darkroom.cli import app
 from darkroom.errors import GateClosed, WrongUse
+from darkroom.forgotten import forgotten
 from expectations.audit import Audit
 from expectations.outliers import NearestNeighbours, normalised
 from flows.leaving_out import files_without, leave_out
@@ -25,6 +26,7 @@ from tasks.bundle.holding import held_by, held_by_bundles
 from tasks.bundle.resealing import reseal_without
 from tasks.inference import load_engine
 from tasks.thumbnails import THUMBNAILS, read_thumbnails
+from tests import made_up
 from tests.test_reseal import sealed_elsewhere
 
 pytest_plugins = ["tests.plugins.tiny_bundle"]
@@ -55,6 +57,31 @@ def test_which_versions_hold_an_image_is_said_with_what_they_hold(own: Bundle) -
     assert "cannot be opened, and may hold one" in broken.sentence
     with pytest.raises(WrongUse, match="where they were sealed"):
         held_by_bundles(Path("s3://bucket/models"), {"0" * 64})
+
+
+def test_forgetting_says_which_bundle_holds_it_and_what_to_type_until_none_does(own: Bundle, tmp_path: Path) -> None:
+    inbox, results, content_id = tmp_path / "inbox", tmp_path / "results", golden_id(own)
+    made_up.draw_inbox(inbox, images=2)
+    (inbox / "ada.jpg").write_bytes(own.goldens()[0].image)
+    made_up.score(results, inbox)
+    (inbox / "ada.jpg").unlink()
+    asked = ["forget", content_id, "--results", str(results), "--models", str(own.path.parents[1]), "--reason", "asked"]
+
+    told = CliRunner().invoke(app, asked)
+    assert told.exit_code == 0, told.output
+    assert "1 image forgotten: 2 rows of 1 night." in told.output
+    assert f'darkroom reseal {own.path} --without {content_id} --yes --promote --reason "…"' in told.output
+    assert f"Then remove the folders:\n  {own.path}\n" in told.output
+
+    again = CliRunner().invoke(app, [*asked, "--json"])
+    answer = json.loads(again.stdout)
+    assert (again.exit_code, answer["forgotten"], len(answer["bundles"])) == (0, None, 1)
+    assert len(forgotten(results)) == 1
+
+    shutil.rmtree(own.path)
+    nothing = CliRunner().invoke(app, asked)
+    assert nothing.exit_code == 2
+    assert "There is nothing to do" in nothing.output
 
 
 def test_the_next_version_has_no_golden_row_or_embedding_of_it_and_proves_the_others(own: Bundle) -> None:

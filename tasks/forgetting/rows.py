@@ -77,7 +77,7 @@ def forget_rows(storage: Storage, found: InCommit, sought: Sought) -> None:
     replaced: dict[str, tuple[Part, bytes | None]] = {
         part.path: _without(storage, part, sought, found.commit.inbox) for part in _parts(found.commit)
     }
-    if all(part == replaced[part.path][0] for part in _parts(found.commit)):
+    if all(replaced[part.path] == (part, None) for part in _parts(found.commit)):
         return
     summary = _without_examples(found.commit.summary, found.paths)
     both = [replaced[part.path][0] if part.path in replaced else part for part in found.commit.parts]
