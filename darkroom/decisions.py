@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from darkroom.errors import WrongUse
 from darkroom.person import this_person
 from darkroom.reasons import Reason
-from darkroom.records import add_record, read_records
+from darkroom.records import add_record, read_records, rewrite_record
 from darkroom.results import now
 from darkroom.storage import Storage, storage_at
 
@@ -67,6 +67,7 @@ class Decision(_Kept):
     at: datetime = Field(description="For a person, and to tell which runs began after it.")
     flow_run: str | None = Field(default=None, description="Id of the Prefect run that carried it out.")
     contents: tuple[Content, ...] = ()
+    forgotten: int = Field(default=0, description="Contents that it was about, and that have been forgotten since.")
     held: HeldRun | None = None
 
 
@@ -103,3 +104,8 @@ def decide(
 def decisions(results: Storage | Path | str, act: Act | None = None) -> list[Decision]:
     """The decisions (of one kind), in the order in which they were made. Raises StorageError where one is broken."""
     return [one for one in read_records(storage_at(results), _FOLDER, Decision) if act is None or one.act is act]
+
+
+def rewrite_decision(storage: Storage, decision: Decision) -> None:
+    """Replace a decision in one step: for contents that are forgotten, and for nothing else."""
+    rewrite_record(storage, _FOLDER, decision.number, decision)

@@ -53,6 +53,11 @@ def recorded_labels(results: Storage | Path | str) -> pd.DataFrame:
     return found
 
 
+def label_files(storage: Storage) -> list[str]:
+    """Keys of the record's files, in the order in which they came."""
+    return [f"{_FOLDER}/{number:08d}.parquet" for number in _numbers(storage)]
+
+
 def newest(labels: pd.DataFrame) -> pd.DataFrame:
     """One row a content: by the date of the label, and of two with one date the one that came later.
 

@@ -7,12 +7,17 @@ from typing import Any
 
 
 class RangedFile(io.RawIOBase):
-    """Reads by ranges; every failure is an OSError, which readers of files expect."""
+    """Reads by ranges; every failure is an OSError, which readers of files expect.
+
+    An object that is replaced meanwhile is such a failure: no reader sees the half of one and the half of another.
+    """
 
     def __init__(self, store: Any, key: str) -> None:
         self._store, self._key = store, key
         self._position = 0
-        self._size = int(_told(lambda client: client.head(store, key))["size"])
+        found = _told(lambda client: client.head(store, key))
+        self._size = int(found["size"])
+        self._same: dict[str, Any] = {"if_match": found["e_tag"]} if found.get("e_tag") else {}
 
     def readable(self) -> bool:
         """It is."""
@@ -37,8 +42,8 @@ class RangedFile(io.RawIOBase):
         length = left if size is None or size < 0 else min(size, left)
         if not length:
             return b""
-        start = self._position
-        data = bytes(_told(lambda client: client.get_range(self._store, self._key, start=start, length=length)))
+        options = {"range": (self._position, self._position + length), **self._same}
+        data = bytes(_told(lambda client: client.get(self._store, self._key, options=options).bytes()))
         self._position += len(data)
         return data
 

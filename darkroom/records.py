@@ -51,6 +51,11 @@ def read_records(storage: Storage, folder: str, model: type[R]) -> list[R]:
     return found
 
 
+def rewrite_record(storage: Storage, folder: str, number: int, record: BaseModel) -> None:
+    """Replace one in one step: for what is forgotten, and for nothing else."""
+    storage.write(_key(folder, number), record.model_dump_json(indent=1).encode())
+
+
 def _numbers(storage: Storage, folder: str) -> list[int]:
     return sorted(int(found[1]) for name in storage.list(folder) if (found := _RECORD.fullmatch(name)))
 

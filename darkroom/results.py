@@ -6,6 +6,7 @@ import io
 import math
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,9 +26,20 @@ Dataset = Literal["predictions", "files", "quarantine", "drift", "estimates"]
 RUN_COLUMNS: Final = ("bundle", "night", "run")
 
 _COMMIT = re.compile(r"(\d{8})\.json")
+_RUN_OF_PART = re.compile(r"[a-z]+/bundle=(?P<bundle>[^/]+)/night=[^/]+/run=(?P<run>[^/]+)/")
 _NIGHTS_REMEMBERED: Final = 28
 _NIGHTS_NEEDED: Final = 3
 _ONCE_IN: Final = 1000.0
+
+
+class Stored(BaseModel):
+    """What a file holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    bytes: int
+    sha256: str
 
 
 class Part(BaseModel):
@@ -40,6 +52,10 @@ class Part(BaseModel):
     rows: int
     bytes: int
     sha256: str
+    forgotten: int = Field(default=0, description="Rows that were in it at the commit, and have been forgotten since.")
+    instead_of: Stored | None = Field(
+        default=None, description="What the file holds until it is replaced: only while rows are being forgotten."
+    )
 
 
 class Commit(BaseModel):
@@ -87,6 +103,11 @@ class Commit(BaseModel):
 def commit_key(bundle: str, number: int) -> str:
     """Where the commit with this number is, or would be."""
     return f"commits/{bundle}/{number:08d}.json"
+
+
+def rewrite_commit(storage: Storage, commit: Commit) -> None:
+    """Replace a commit in one step: for rows that are forgotten, and for nothing else."""
+    storage.write(commit_key(commit.bundle, commit.number), commit.model_dump_json(indent=1).encode())
 
 
 def bundles(results: Storage | Path | str) -> list[str]:
@@ -159,12 +180,36 @@ def read(
 
 
 def read_part(storage: Storage, part: Part, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of one part. Raises StorageError where it is missing, broken or not as committed."""
+    """The rows of one part. Raises StorageError where it is missing, broken or not as committed.
+
+    Where rows were forgotten since `part` was read from its commit, they are those that the commit lists now.
+    """
+    while True:
+        try:
+            return _read_part(storage, part, columns)
+        except StorageError:
+            listed = _listed_now(storage, part)
+            if listed is None or listed == part:
+                raise
+            part = listed
+
+
+def _listed_now(storage: Storage, part: Part) -> Part | None:
+    """The part as its commit lists it at this moment."""
+    found = _RUN_OF_PART.match(part.path)
+    with suppress(StorageError):
+        commit = None if found is None else find_commit(storage, found["bundle"], found["run"])
+        return next((one for one in commit.parts if one.path == part.path), None) if commit is not None else None
+    return None
+
+
+def _read_part(storage: Storage, part: Part, columns: Sequence[str] | None) -> pa.Table:
     todo = "restore the file from a backup; its rows cannot be known otherwise"
     if not storage.exists(part.path):
         raise StorageError("A committed file is missing.", file=storage.describe(part.path), todo=todo)
+    either = (part, part.instead_of or part)
     try:
-        if storage.size(part.path) != part.bytes:
+        if storage.size(part.path) not in {one.bytes for one in either}:
             raise StorageError(
                 "A committed file has another size than when it was committed.",
                 file=storage.describe(part.path),
@@ -180,7 +225,7 @@ def read_part(storage: Storage, part: Part, columns: Sequence[str] | None = None
         raise StorageError(
             f"A committed file cannot be read: {error}.", file=storage.describe(part.path), todo=todo
         ) from error
-    if table.num_rows != part.rows:
+    if table.num_rows not in {one.rows for one in either}:
         raise StorageError(
             "A committed file has other rows than when it was committed.",
             file=storage.describe(part.path),

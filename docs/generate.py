@@ -87,7 +87,8 @@ def schemas() -> str:
     from darkroom import schemas as known
     from darkroom.acknowledgements import Acknowledgement
     from darkroom.decisions import Decision
-    from darkroom.results import Commit, Part
+    from darkroom.forgotten import Forgotten, RowsForgotten
+    from darkroom.results import Commit, Part, Stored
     from darkroom.summary import (
         AccuracyEstimate,
         CauseFound,
@@ -124,6 +125,7 @@ def schemas() -> str:
         "bundle.json": BundleManifest,
         "commits/<bundle>/<n>.json": Commit,
         "Part": Part,
+        "Stored": Stored,
         "NightSummary": NightSummary,
         "Counts": Counts,
         "Whence": Whence,
@@ -135,6 +137,8 @@ def schemas() -> str:
         "Harm": Harm,
         "acknowledgements/<bundle>/<n>.json": Acknowledgement,
         "decisions/<n>.json": Decision,
+        "forgotten/<n>.json": Forgotten,
+        "RowsForgotten": RowsForgotten,
     }
     return (
         "# Schemas\n\n## Parquet\n\n"

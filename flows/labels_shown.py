@@ -31,7 +31,7 @@ _PATIENCE_SECONDS: Final = 20.0
 
 
 @contextmanager
-def one_at_a_time(results: Path) -> Iterator[None]:
+def one_at_a_time(results: Storage | Path) -> Iterator[None]:
     """Of evaluations at the same time, the last to write the pages has read the newest labels, and the same labels are
     recorded once.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final, Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
@@ -57,6 +58,15 @@ def read_thumbnails(data: bytes, content_ids: Sequence[str]) -> Mapping[str, byt
     """Content id → JPEG, for those that are there."""
     table = pq.read_table(io.BytesIO(data), schema=_SCHEMA, filters=[("content_id", "in", list(content_ids))])
     return dict(zip(table["content_id"].to_pylist(), table["jpeg"].to_pylist(), strict=True))
+
+
+def without_thumbnails(data: bytes, content_ids: Set[str]) -> bytes:
+    """The same file without these photos."""
+    table = pq.read_table(io.BytesIO(data), schema=_SCHEMA)
+    kept = pc.invert(pc.is_in(table["content_id"], value_set=pa.array(sorted(content_ids), pa.string())))
+    file = io.BytesIO()
+    pq.write_table(table.filter(kept), file, compression="none")
+    return file.getvalue()
 
 
 def small_picture(pixels: NDArray[Any], proportions: float = 1.0, side: int = SIDE, largest: int = LARGEST) -> bytes:

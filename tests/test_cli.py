@@ -31,6 +31,7 @@ COMMANDS = (
     "acknowledge",
     "quarantine",
     "trace",
+    "forget",
     "predict",
     "promote",
     "sign",

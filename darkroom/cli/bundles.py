@@ -251,9 +251,15 @@ def reseal(
     reason: Annotated[str, typer.Option(help="Why, such as the upgrade; kept for good. Empty: only show.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Seal without asking.")] = False,
     promote: Annotated[bool, typer.Option("--promote", help="Put the new version into use.")] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONTENT_ID", help="Seal it without this image: a content id, or a file. Repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """After an upgrade: show how far the golden images have moved, and, if you agree, seal the next version."""
+    if without:
+        return _reseal_without(bundle, without, reason, yes, promote, as_json)
     from rich.console import Console
 
     from darkroom.asking import ask, person
@@ -272,6 +278,17 @@ def reseal(
     else:
         say(moved.as_text())
     return 1 if moved.moved and moved.sealed is None else 0
+
+
+def _reseal_without(bundle: Path, contents: list[str], reason: str, yes: bool, promote: bool, as_json: bool) -> int:
+    from flows.leaving_out import leave_out
+
+    left = leave_out(bundle, contents, agreed=yes, reason=reason, promote=promote)
+    if as_json:
+        print_json(left.model_dump(mode="json"))
+    else:
+        say(left.as_text())
+    return 0 if left.sealed is not None else 1
 
 
 def _recipe(given: dict[str, Any], file: Path | None, context: typer.Context) -> Any:

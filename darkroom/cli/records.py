@@ -1,4 +1,4 @@
-"""The commands about what was set aside and decided: the quarantine, and where a row comes from."""
+"""The commands about what is known: the quarantine, where a row comes from, and what is to be forgotten."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from darkroom.cli.shared import AsJson, Results, app, print_json, say, says
+from darkroom.cli.shared import AsJson, Models, Results, app, print_json, say, says
 from darkroom.reasons import Reason
 
 
@@ -73,6 +73,29 @@ def trace(
     from tasks.trace import trace as find
 
     told = find(results, row, models=models)
+    if as_json:
+        print_json(told.model_dump(mode="json"))
+    else:
+        say(told.as_text())
+    return 0
+
+
+@app.command()
+@says
+def forget(
+    contents: Annotated[
+        list[str], typer.Argument(metavar="CONTENT_ID...", help="Whole content ids; or files, whose content is meant.")
+    ],
+    results: Results = Path("results"),
+    models: Models = Path("models"),
+    reason: Annotated[str, typer.Option(help="Why, without naming the image; kept for good.")] = "",
+    by: Annotated[str, typer.Option(help="Who decided. Empty: the user of this process.")] = "",
+    as_json: AsJson = False,
+) -> int:
+    """Remove images from results: rows, copies, labels, pictures; and say which bundles hold them."""
+    from flows.forget import forget as forget_them
+
+    told = forget_them(results, contents, why=reason, by=by, models=models)
     if as_json:
         print_json(told.model_dump(mode="json"))
     else:

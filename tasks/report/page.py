@@ -62,6 +62,13 @@ def fitted(render: Callable[[int], str], spare: int = 0) -> str:
         room = max(0, room - excess)
 
 
+def as_on_pages(text: str) -> str:
+    """A text as the markup of a page has it."""
+    from markupsafe import escape
+
+    return str(escape(visible(text, _LONGEST)))
+
+
 @cache
 def environment() -> Environment:
     """Templates that escape everything, after making every character of it visible."""
