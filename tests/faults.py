@@ -1,8 +1,8 @@
 """Kinds of fault, and the moments at which they strike a made-up night; the same night afterwards, undisturbed, has to
 hold what a night holds that nothing happened to.
 
-`python -m tests.faults FOLDER ADDRESS FIRST STEP MOST KIND …` prints a JSON list. Like tests.crashing it forks children that
-start warm; results lie in the folder, or, where the address is not empty, in an object store that misbehaves.
+`python -m tests.faults FOLDER ADDRESS FIRST STEP MOST KIND …` prints a JSON list. Like tests.crashing it forks children
+that start warm; results lie in the folder, or, where the address is not empty, in an object store that misbehaves.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Kind:
     adds: bool = False
 
 
-# -- when ---------------------------------------------------------------------------------------------------------------
+# -- when ------------------------------------------------------------------------------------------------------------
 
 
 def at(place: Place, calls: Sequence[tuple[Any, str]], strike: Strike, *, lasting: bool = False) -> None:
@@ -109,7 +109,7 @@ def _kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-# -- the power goes --------------------------------------------------------------------------------------------------------
+# -- the power goes --------------------------------------------------------------------------------------------------
 
 
 def _power_cut(place: Place, *, in_any_order: bool) -> None:
@@ -171,7 +171,7 @@ def _torn_write(place: Place) -> None:
     at(place, CHANGING, strike)
 
 
-# -- the machine, and others on it -----------------------------------------------------------------------------------------
+# -- the machine, and others on it -----------------------------------------------------------------------------------
 
 
 def _clock(place: Place, days: int) -> None:
@@ -203,7 +203,7 @@ def _gone(place: Place, folder: str) -> None:
     at(place, CHANGING, lambda: shutil.rmtree(place.results / folder, ignore_errors=True))
 
 
-# -- the inbox -------------------------------------------------------------------------------------------------------------
+# -- the inbox -------------------------------------------------------------------------------------------------------
 
 
 def _in_the_inbox(change: Callable[[Path, Place], None], *, adds: bool = False) -> Kind:
@@ -250,7 +250,7 @@ def _folder_gone(path: Path, _: Place) -> None:
     shutil.rmtree(path.parent)
 
 
-# -- what earlier nights left -----------------------------------------------------------------------------------------------
+# -- what earlier nights left ----------------------------------------------------------------------------------------
 
 
 def _earlier(spoil: Callable[[Path], None], pattern: str) -> Kind:
@@ -335,8 +335,9 @@ IN_THE_STORE: Final[dict[str, tuple[str, int]]] = {
 
 def main(folder: Path, address: str, first: int, step: int, most: int, *kinds: str) -> list[dict[str, Any]]:
     """Each kind at every `step`-th moment from `first` on: at most so many, and until a night is over before it."""
+    moments = range(first, first + step * most, step)
     return [
-        at_moments(folder / f"{number}", f"{address}/{number}" if address else "", range(first, first + step * most, step), kind)
+        at_moments(folder / f"{number}", f"{address}/{number}" if address else "", moments, kind)
         for number, kind in enumerate(kinds)
     ]
 
