@@ -2,7 +2,8 @@
 #
 #   docker build -t darkroom .
 #   docker run -p 127.0.0.1:4200:4200 -p 127.0.0.1:4201:4201 -v "$PWD":/project -v prefect:/home/darkroom/.prefect darkroom
-# Everything that is installed has the digest that a lock states.
+#
+# Whatever comes from elsewhere has the digest that a lock states.
 FROM python:3.12-slim AS wheel
 WORKDIR /src
 COPY requirements-build.lock ./

@@ -190,6 +190,7 @@ def run(command: list[object], cwd: Path) -> str:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_wheel_away_from_the_checkout_begins_a_project_and_scores_a_night(
     installed: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
