@@ -177,12 +177,12 @@ def _again(night: Callable[[], None]) -> None:
 
 def main(folder: Path, first: int, step: int) -> dict[str, Any]:
     """Every `step`-th moment, until `forget` outlives its killer."""
-    from tests.crashing import _in_child, _killed_at
+    from tests.crashing import within_child, _killed_at
 
     inbox, before = folder / "inbox", folder / "before"
     ids = remember(before, inbox)
     shutil.copytree(before, folder / "undisturbed")
-    _in_child(lambda: forget(folder / "undisturbed", sorted(ids), why="asked to", by="ada", models=None))
+    within_child(lambda: forget(folder / "undisturbed", sorted(ids), why="asked to", by="ada", models=None))
     expected, others = whole(folder / "undisturbed"), rows_of(before, ids)
     failures, moment, survived = [], first, False
     while not survived:
@@ -192,11 +192,11 @@ def main(folder: Path, first: int, step: int) -> dict[str, Any]:
         def night() -> None:
             forget(results, sorted(ids), why="asked to", by="ada", models=None)  # noqa: B023
 
-        survived = _in_child(lambda at=moment: _killed_at(at, night)) == 0  # type: ignore[misc]
+        survived = within_child(lambda at=moment: _killed_at(at, night)) == 0  # type: ignore[misc]
         if rows_of(results, ids) != others:
             failures.append({"moment": moment, "what": "readers do not see the other rows, each once"})
         if not survived:
-            _in_child(lambda: _again(night))
+            within_child(lambda: _again(night))
         if (found := whole(results)) != expected:
             differ = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
             failures.append({"moment": moment, "what": differ})
