@@ -177,7 +177,7 @@ def _again(night: Callable[[], None]) -> None:
 
 def main(folder: Path, first: int, step: int) -> dict[str, Any]:
     """Every `step`-th moment, until `forget` outlives its killer."""
-    from tests.crashing import within_child, _killed_at
+    from tests.crashing import _killed_at, within_child
 
     inbox, before = folder / "inbox", folder / "before"
     ids = remember(before, inbox)
