@@ -151,7 +151,7 @@ def proved(path: Path, engine_name: EngineName = "keras") -> Instruments:
         return known if same and known is not None else prove(path, engine_name)
 
 
-def forget() -> None:
+def forget_proved() -> None:
     """The next proof is of an engine that is loaded anew."""
     _proved.clear()
 

@@ -22,7 +22,7 @@ from darkroom.trust import TRUSTED_KEYS, trusted_place
 from flows.counting import count
 from flows.engines import lacks_engine
 from flows.evaluation import RowEvidence, team_suites
-from flows.looking import Instruments, Proof, forget, instruments_of, look
+from flows.looking import Instruments, Proof, forget_proved, instruments_of, look
 from flows.runners import Handful, handfuls, take_share, workers_for
 from tasks.bundle import open_bundle
 from tasks.object_inbox import file_at, is_there
@@ -106,7 +106,7 @@ def look_at_shards(shards: Handful, staging: Staging, proof: Proof, run: RunOpti
             if staging.run not in _given_up and not staging.is_finished(shard):
                 look_at_shard(shard, staging, instruments, run)
     except DarkroomError:  # the next try shall not have a model that came to harm
-        forget()
+        forget_proved()
         raise
 
 
