@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Final
 
 READ: Final = {
@@ -24,8 +26,8 @@ READ: Final = {
     "DARKROOM_TRUSTED_KEYS": "A folder of public keys, or one of them: only a bundle that one of them has signed is "
     "opened. Set by `darkroom --trusted-keys` and by darkroom.toml, for every process of a run. Unset: none must be.",
     "NO_PROXY": "Hosts that are reached without a proxy; 127.0.0.1 is added while a command runs. So is no_proxy.",
-    "XDG_CACHE_HOME": "Where the empty database of the command's own server is kept, and what was fetched from an "
-    "object store. Unset: ~/.cache.",
+    "XDG_CACHE_HOME": "Where the empty database of the command's own server is kept, what was fetched from an object "
+    "store, and models as OpenVINO has compiled them. Unset: ~/.cache.",
     "AWS_…, GOOGLE_…, AZURE_…": "The account of an object store, its region and its address: see Object storage. Read "
     "by the library that speaks with it.",
     "TF_CPP_MIN_LOG_LEVEL": "What TensorFlow says: 3 is nothing, which is set where nobody says otherwise.",
@@ -38,3 +40,8 @@ SET: Final = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false: nothing is sent to anybody.",
     "GX_ANALYTICS_ENABLED": "false: nothing is sent to anybody.",
 }
+
+
+def cache_folder() -> Path:
+    """Of this user: whatever lies in it can be made again, and may be deleted at any time. It may not be there yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from darkroom.schemas import NUMERIC_PROPERTIES
 from expectations.accuracy import tempered
+from expectations.packed import pack, unpack
 
 COMPONENTS: Final = 8
 CONFIDENT: Final = (0.5, 0.7, 0.9)
@@ -72,15 +72,13 @@ class Signs:
 
     def to_bytes(self) -> bytes:
         """For the shard's part in staging."""
-        file = io.BytesIO()
-        np.savez(file, **vars(self))
-        return file.getvalue()
+        return pack(self.rows, {"sums": self.sums, "moved": self.moved, "predicted": self.predicted})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Signs:
         """The other way."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            return cls(stored["sums"], stored["moved"], stored["predicted"], int(stored["rows"]))
+        rows, arrays = unpack(data)
+        return cls(**arrays, rows=rows)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.schemas import CATEGORICAL_PROPERTIES, EMBEDDING_COMPONENTS, NUMERIC_PROPERTIES
+from expectations.packed import pack, unpack
 
 # Of a numeric metric: bins of equal shares, finer ones in the tails and beyond what training showed, and one more
 # beside each value that is a bin by itself.
@@ -114,19 +114,20 @@ class Sketch:
             self.rows + other.rows,
         )
 
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """By their names."""
+        return {name: value for name, value in vars(self).items() if name != "rows"}
+
     def to_bytes(self) -> bytes:
         """For the shard's part in staging."""
-        file = io.BytesIO()
-        np.savez(file, **vars(self))
-        return file.getvalue()
+        return pack(self.rows, self.arrays)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketch:
         """The other way."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            rows = int(stored["rows"])
-            arrays = {name: stored[name] for name in ("counts", "sums", "clipped", "present", "shown")}
-            return cls(**arrays, rows=rows)
+        rows, arrays = unpack(data)
+        return cls(**arrays, rows=rows)
 
 
 def columns_of(rows: pd.DataFrame, classes: tuple[str, ...]) -> Mapping[tuple[str, str], pd.Series]:

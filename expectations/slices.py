@@ -8,21 +8,19 @@ Memory is that of a bounded number of sketches, the largest slices'; the rest is
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from darkroom.names import as_detail
 from darkroom.schemas import DRIFT, metric_in_words
 from darkroom.summary import Finding, Severity
 from expectations.budget import A_YEAR, FEWEST, Budget, share_of_slice
 from expectations.drift import judge, statistic_name
+from expectations.packed import pack, unpack
 from expectations.reference import DriftReference
 from expectations.sketch import Sketch
 
@@ -35,7 +33,6 @@ COUNTED: Final = 1000
 _NEARLY_ALL: Final = 0.9
 _IMAGES: Final = 6
 _NAME: Final = 120
-_ARRAYS: Final = ("counts", "sums", "clipped", "present", "shown")
 
 
 @dataclass(frozen=True)
@@ -98,25 +95,20 @@ class Slices:
 
     def to_bytes(self) -> bytes:
         """For the shard's part in staging."""
-        file = io.BytesIO()
         told = {
             "names": [one.name for one in self.found],
             "images": [one.images for one in self.found],
             "rows": [one.sketch.rows for one in self.found],
             "marks": sorted(self.marks),
         }
-        arrays: dict[str, Any] = {
-            name: np.stack([vars(one.sketch)[name] for one in self.found]) for name in _ARRAYS if self.found
-        }
-        np.savez_compressed(file, **arrays, told=np.frombuffer(json.dumps(told).encode(), np.uint8))
-        return file.getvalue()
+        sketches = [one.sketch.arrays for one in self.found]
+        names = sketches[0] if sketches else ()
+        return pack(told, {name: np.stack([arrays[name] for arrays in sketches]) for name in names})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Slices:
         """The other way."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            told = json.loads(stored["told"].tobytes())
-            arrays: dict[str, NDArray[Any]] = {name: stored[name] for name in _ARRAYS if told["names"]}
+        told, arrays = unpack(data)
         found = [
             Slice(
                 name,

@@ -15,9 +15,10 @@ from darkroom.progress import tell
 from darkroom.settings import EngineName
 from tasks import openvino_engine as openvino
 from tasks.bundle import Bundle, replay_goldens
+from tasks.compiled_models import keep_engine, kept_engine
 from tasks.goldens.replay import OTHER_ENGINE_TOLERANCE
 from tasks.inference import Engine, KerasEngine, load_engine
-from tasks.machine import share
+from tasks.machine import may_have_gpu, share
 from tasks.parity import EMBEDDING_TOLERANCE, Parity, compare, keep, kept
 from tasks.workers import DecodePool, Job, Wanted
 
@@ -35,27 +36,33 @@ def engine_for(bundle: Bundle, wanted: EngineName) -> Engine:
 
     Raises: WrongUse where `openvino` is wanted and not installed, or not proved on this machine type.
     """
-    reference = reference_of(bundle)
-    on_gpu = reference.name.endswith("-gpu")
-    if wanted == "keras" or (wanted == "auto" and (on_gpu or not openvino.is_installed())):
+    if wanted == "keras" or (wanted == "auto" and not openvino.is_installed()):
+        return reference_of(bundle)
+    if wanted == "auto" and may_have_gpu() and (reference := reference_of(bundle)).name.endswith("-gpu"):
         return reference
     parity = None
     try:
         parity = kept(bundle, openvino.NAME, openvino.openvino_version())
         if parity is not None and parity.held:
-            return openvino.on_openvino(reference)
+            return kept_engine(bundle) or _compiled(bundle)
     except (DarkroomError, ImportError) as error:
         if wanted == "openvino":
             raise
         _LOG.warning("OpenVINO cannot be used, and Keras is: %s", error)
     if wanted == "auto":
-        return reference
+        return reference_of(bundle)
     raise WrongUse(
         "OpenVINO is not proved to answer as Keras does, for this bundle and this type of machine.",
         file=bundle.path,
         found="no proof with the libraries of today" if parity is None else f"a difference of {parity.max_difference}",
         todo=f"darkroom verify {bundle.path} --engine openvino --data PHOTOS, or use the engine keras",
     )
+
+
+def _compiled(bundle: Bundle) -> Engine:
+    engine = openvino.on_openvino(reference_of(bundle))
+    keep_engine(bundle, engine)
+    return engine
 
 
 def lacks_engine(bundle: Bundle, engine: EngineName) -> str | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +19,7 @@ from expectations.alarms import Compared, Earlier, compare
 from expectations.budget import A_YEAR, Budget
 from expectations.knowledge import Knowledge
 from expectations.night_cause import NightSeen, Realised, causes_of, new_class_among
+from expectations.packed import pack, unpack
 from expectations.signs import Signs
 from expectations.sketch import Sketch
 from expectations.slices import NO_SLICES, Slices
@@ -57,32 +56,22 @@ class RowEvidence:
 
     def to_bytes(self) -> bytes:
         """Kept beside the shard's part in staging."""
-        file = io.BytesIO()
-        tallies = json.dumps(self.outcome.to_json()).encode()
-        parts: dict[str, Any] = {
-            name: np.frombuffer(data, np.uint8)
-            for name, data in (
-                ("sketch", self.sketch.to_bytes()),
-                ("tallies", tallies),
-                ("signs", self.signs.to_bytes()),
-                ("slices", self.slices.to_bytes()),
-            )
+        parts = {
+            "sketch": self.sketch.to_bytes(),
+            "signs": self.signs.to_bytes(),
+            "slices": self.slices.to_bytes(),
         }
-        np.savez(file, **parts)
-        return file.getvalue()
+        arrays = {name: np.frombuffer(data, np.uint8) for name, data in parts.items()}
+        return zlib.compress(pack(self.outcome.to_json(), arrays), level=1)  # zeros, most of it
 
     @classmethod
     def from_bytes(cls, data: bytes) -> RowEvidence:
         """The other way."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            tallies = json.loads(stored["tallies"].tobytes())
-            sketch, signs, slices = (stored[name].tobytes() for name in ("sketch", "signs", "slices"))
-            return cls(
-                Sketch.from_bytes(sketch),
-                RowOutcome.from_json(tallies),
-                Signs.from_bytes(signs),
-                Slices.from_bytes(slices),
-            )
+        tallies, parts = unpack(zlib.decompress(data))
+        sketch, signs, slices = (parts[name].tobytes() for name in ("sketch", "signs", "slices"))
+        return cls(
+            Sketch.from_bytes(sketch), RowOutcome.from_json(tallies), Signs.from_bytes(signs), Slices.from_bytes(slices)
+        )
 
     @classmethod
     def of(cls, parts: Iterable[RowEvidence], knowledge: Knowledge) -> RowEvidence:

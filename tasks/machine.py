@@ -52,6 +52,11 @@ def cores() -> int:
     return min(share() or there, there)
 
 
+def may_have_gpu() -> bool:
+    """Whether TensorFlow is worth asking for one: a device of NVIDIA, of AMD or of WSL, or a system that shows none."""
+    return sys.platform != "linux" or any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
+
+
 @lru_cache
 def machine_type() -> str:
     """System, processor family and widest vector instructions, such as `Linux-x86_64-avx512`.
@@ -72,9 +77,7 @@ _VECTORS = (("avx512f", "avx512"), ("avx2", "avx2"), ("avx", "avx"), ("sve", "sv
 
 @lru_cache
 def libraries() -> dict[str, str]:
-    """Versions of what turns bytes into probabilities. Imports TensorFlow."""
-    tensorflow = import_tensorflow()
-    import keras
+    """Versions of what turns bytes into probabilities. Imports neither TensorFlow nor Keras where it need not."""
     import numpy
     import PIL
     from PIL import features
@@ -87,13 +90,18 @@ def libraries() -> dict[str, str]:
         "pillow": PIL.__version__,
         **{name: str(version) for name, version in codecs.items() if version},
         "numpy": numpy.__version__,
-        "tensorflow": str(tensorflow.__version__),
-        "keras": str(keras.__version__),
+        "tensorflow": _version("tensorflow") or str(import_tensorflow().__version__),  # as tensorflow-cpu has it
+        "keras": _version("keras") or "",
     }
 
 
 def _own() -> dict[str, str]:
+    version = _version("darkroom")
+    return {"darkroom": version} if version else {}  # none: a checkout that was never installed
+
+
+def _version(package: str) -> str | None:
     try:
-        return {"darkroom": metadata.version("darkroom")}
-    except metadata.PackageNotFoundError:  # a checkout that was never installed
-        return {}
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -5,6 +5,7 @@ It sums in another order, so it answers a little differently: it is used only wh
 
 from __future__ import annotations
 
+import io
 import sys
 from collections import deque
 from contextlib import suppress
@@ -41,15 +42,11 @@ def on_openvino(reference: KerasEngine) -> OpenVinoEngine:
     Raises: WrongUse where it is not installed; UnsupportedModel where it does not know an operation of the model.
     """
     openvino = _openvino()
-    streams = cores()
-    # Float32, where a processor could do with less. A thread a piece, and a piece a core: threads that share a piece
-    # wait for each other, and for long where decoding has taken the core of one of them.
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(streams), "INFERENCE_NUM_THREADS": streams}
     try:
         # Weights of its own: shared ones are TensorFlow's memory, and nothing would keep that from being given back
         # with the Keras model. Much of it is read only by the first image of each stream.
         model = openvino.convert_model(reference.graph(), share_weights=False)
-        compiled = openvino.Core().compile_model(model, "CPU", settings)
+        return _engine(openvino.Core().compile_model(model, "CPU", _settings()), reference.input_shape)
     except Exception as error:  # one type for whatever happens in it
         raise UnsupportedModel(
             "OpenVINO cannot compute this model.",
@@ -57,10 +54,24 @@ def on_openvino(reference: KerasEngine) -> OpenVinoEngine:
             found=(str(error).strip().splitlines() or [""])[-1][:200],
             todo="score with the engine keras",
         ) from error
+
+
+def from_compiled(data: bytes, input_shape: Shape) -> OpenVinoEngine:
+    """The engine of which `compiled` gave these bytes, on this machine with this OpenVINO. TensorFlow is not needed."""
+    return _engine(_openvino().Core().import_model(data, "CPU", _settings()), input_shape)
+
+
+def _settings() -> dict[str, Any]:
+    # Float32, where a processor could do with less. A thread a piece, and a piece a core: threads that share a piece
+    # wait for each other, and for long where decoding has taken the core of one of them.
+    return {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(cores()), "INFERENCE_NUM_THREADS": cores()}
+
+
+def _engine(model: Any, input_shape: Shape) -> OpenVinoEngine:
     idle: SimpleQueue[Any] = SimpleQueue()
-    for _ in range(streams):
-        idle.put(compiled.create_infer_request())
-    return OpenVinoEngine(reference.input_shape, idle)
+    for _ in range(cores()):
+        idle.put(model.create_infer_request())
+    return OpenVinoEngine(input_shape, model, idle)
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,15 @@ class OpenVinoEngine:
     """Batches as Keras computes them, in pieces, as many at a time as there are cores."""
 
     input_shape: Shape
+    _model: Any = field(repr=False, compare=False)
     _idle: SimpleQueue[Any] = field(repr=False, compare=False)
     name: str = NAME
+
+    def compiled(self) -> bytes:
+        """The network with its weights, for `from_compiled`."""
+        stream = io.BytesIO()
+        self._model.export_model(stream)
+        return stream.getvalue()
 
     def run(self, tensors: NDArray[np.float32]) -> Outputs:
         """Outputs of tensors (n, height, width, 3), float32, n ≥ 1."""

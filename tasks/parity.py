@@ -128,7 +128,7 @@ def compare(
         bundle=bundle.id,
         machine=machine_type(),
         engine=other.name,
-        libraries=_libraries(other.name, version),
+        libraries=libraries_of(other.name, version),
         goldens=Compared().with_pairs(both(np.stack([one.tensor for one in prepared])), k),
         worse=Compared().with_pairs(climbed.reshape(-1, *climbed.shape[-2:]), k),
         validation=validation,
@@ -158,12 +158,13 @@ def kept(bundle: Bundle, engine: str, version: str) -> Parity | None:
     except ValidationError:
         return None
     same = parity is not None and (parity.bundle, parity.machine, parity.engine, parity.libraries) == (
-        bundle.id, machine_type(), engine, _libraries(engine, version),
+        bundle.id, machine_type(), engine, libraries_of(engine, version),
     )  # fmt: skip
     return parity if same else None
 
 
-def _libraries(engine: str, version: str) -> dict[str, str]:
+def libraries_of(engine: str, version: str) -> dict[str, str]:
+    """What the answers of an engine depend on: with any other version nothing is proved."""
     return {engine: f"{version}, {SETTINGS_REVISION}", **{name: libraries()[name] for name in _COMPUTE}}
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from darkroom.environment import cache_folder
 from darkroom.errors import OrchestratorError
 
 _SCRIPT = Path(__file__).with_name("server_main.py")
@@ -122,5 +123,4 @@ def is_prefect(address: str, *, timeout: float) -> bool:
 
 def _template() -> Path:
     """Where an empty database of this version of Prefect is kept between runs."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "darkroom" / f"prefect-{importlib.metadata.version('prefect')}.db"
+    return cache_folder() / f"prefect-{importlib.metadata.version('prefect')}.db"

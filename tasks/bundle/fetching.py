@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from darkroom.environment import cache_folder
 from darkroom.errors import BundleUnreadable
 from darkroom.object_storage import ObjectStorage
 from tasks.bundle.manifest import MANIFEST, file_digest
@@ -60,7 +60,7 @@ def fetch_bundle(address: str, *, unsigned: bool = False) -> Path:
     statements = believed(data, f"{place}/{MANIFEST}")
     if in_use not in (None, statements["id"]):
         raise replaced(place, str(in_use), statements["id"])
-    folder: Path = _cache() / statements["id"] / statements["name"] / str(statements["version"])
+    folder: Path = cache_folder() / "bundles" / statements["id"] / statements["name"] / str(statements["version"])
     digests = {**statements["digests"], MANIFEST: hashlib.sha256(data).hexdigest()}
     if not _is_whole(folder, digests):
         _fetch(storage, version, folder, data, digests)
@@ -116,7 +116,3 @@ def _object(address: str, name: str, data: bytes) -> dict[str, Any]:
         file=f"{address}/{name}",
         todo="copy the bundle again, with all of its files",
     )
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom" / "bundles"
