@@ -1,7 +1,7 @@
 """Knows where a run may read and write: below the roots that an operator named, which all of its processes inherit.
 
-A form is filled in by whoever reaches the Prefect UI; roots are named by whoever runs the worker, in darkroom.toml or in
-the environment of a deployment. A command that is typed at a terminal has none: it may what its user may.
+A form is filled in by whoever reaches the Prefect UI; roots are named by whoever runs the worker, in darkroom.toml or
+in the environment of a deployment. A command that is typed at a terminal has none: it may what its user may.
 """
 
 from __future__ import annotations

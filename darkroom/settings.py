@@ -152,7 +152,9 @@ class RunOptions(Form):
     @property
     def scheduler(self) -> str:
         """The address of the Dask scheduler, with its protocol; empty: none is named."""
-        return self.dask_address if not self.dask_address or "://" in self.dask_address else f"tcp://{self.dask_address}"
+        return (
+            self.dask_address if not self.dask_address or "://" in self.dask_address else f"tcp://{self.dask_address}"
+        )
 
     @field_validator("metrics")
     @classmethod

@@ -1,4 +1,4 @@
-"""Tables for people, as CSV: a cell that a spreadsheet would take for a formula is text in it, and comes back unchanged.
+"""Tables for people, as CSV: a cell that a spreadsheet would take for a formula is text, and comes back unchanged.
 
 See OWASP, CSV Injection: a file's name may begin with `=`, and a spreadsheet would carry it out.
 """

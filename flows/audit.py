@@ -278,7 +278,9 @@ def _groups(found: Audit, profile: pd.DataFrame, data: Path) -> bytes:
     """A CSV for `--group-by column`: every file of the folder, those that were not trained on by themselves."""
     group = dict(zip(profile["path"], mending_groups(found, profile).tolist(), strict=True))
     files = [file.path for file in scan(data).files]
-    return as_csv(("path", "group"), [(one, f"session {group[one]}" if one in group else one) for one in files]).encode()
+    return as_csv(
+        ("path", "group"), [(one, f"session {group[one]}" if one in group else one) for one in files]
+    ).encode()
 
 
 def _rate(one: Restated) -> Rate:

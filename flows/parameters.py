@@ -77,6 +77,7 @@ def an_inbox(stated: str) -> None:
 
     Raises: WrongUse.
     """
+    check_inside(stated)
     check_inside(folder_of_night(stated, date(2000, 1, 1)))
 
 

