@@ -1,4 +1,7 @@
-"""What a night survives: faults of every kind at many moments, each followed by the same night once more; and attacks."""
+"""What a night survives: faults of every kind at many moments, each followed by the same night once more.
+
+And attacks by name: what is not refused.
+"""
 
 from __future__ import annotations
 
