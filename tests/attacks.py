@@ -21,6 +21,7 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 from darkroom.errors import BundleUnreadable, DarkroomError, UnsupportedModel, WrongUse
@@ -34,6 +35,7 @@ from tests.test_reports_server import REFUSED as TARGETS
 from tests.test_reports_server import pages_beside_secrets
 
 SECRET: Final = "hunter2"
+DEPLOYED: Final = {"command": "darkroom", "env": {ROOTS: '["/srv/parts"]'}}
 
 
 class NotRefused(Exception):
@@ -182,9 +184,10 @@ FORMS: Final[Mapping[str, tuple[str, dict[str, Any], str]]] = {
 }
 
 
-def _filled(value: Any, places: Mapping[str, Path]) -> Any:
+def filled(value: Any, places: Mapping[str, Path]) -> Any:
+    """What is typed, with `{outside}` and the like in full."""
     if isinstance(value, dict):
-        return {name: _filled(inner, places) for name, inner in value.items()}
+        return {name: filled(inner, places) for name, inner in value.items()}
     if isinstance(value, str):
         for name, place in places.items():
             value = value.replace(f"{{{name}}}", str(place))
@@ -193,7 +196,7 @@ def _filled(value: Any, places: Mapping[str, Path]) -> Any:
 
 def _in_the_form(flow: str, typed: dict[str, Any], at_fault: str, at: Workshop) -> str:
     with at.project() as outside:
-        given = _filled({**NEEDED[flow], **typed}, {"outside": outside, "project": Path.cwd()})
+        given = filled({**NEEDED[flow], **typed}, {"outside": outside, "project": Path.cwd()})
         # As Prefect's engine does it, before the run does anything.
         told = refusal(WrongUse, "outside of the folders|not the address", partial(_validated, flow, given))
     if f"  parameter: {at_fault}\n" not in told or "  expected: " not in told or "  what to do: " not in told:
@@ -241,13 +244,18 @@ def _roots_that_are_none(at: Workshop) -> str:
 
 
 def _job_variables(brought: dict[str, Any], at: Workshop) -> str:
+    return refusal(WrongUse, "job variables", lambda: resolved(brought))
+
+
+def resolved(brought: dict[str, Any]) -> object:
+    """What the worker of `darkroom serve` makes of a run with these job variables."""
     from prefect.client.schemas.objects import FlowRun
 
     from darkroom.orchestrator.worker import EndingWorker
 
     run = FlowRun(flow_id="00000000-0000-0000-0000-000000000000", job_variables=brought)
     resolve: Any = EndingWorker.job_configuration.resolve_for_flow_run
-    return refusal(WrongUse, "job variables", lambda: asyncio.run(resolve(run)))
+    return asyncio.run(resolve(run, deployment=SimpleNamespace(job_variables=DEPLOYED)))
 
 
 FORM_ATTACKS: Final = [
@@ -262,6 +270,10 @@ FORM_ATTACKS: Final = [
     Attack("form", "roots that cannot be read", "WrongUse", _roots_that_are_none),
     Attack("form", "a run that brings its command", "WrongUse", partial(_job_variables, {"command": "sh -c id"})),
     Attack("form", "a run that brings other roots", "WrongUse", partial(_job_variables, {"env": {ROOTS: '["/"]'}})),
+    Attack("form", "a run that brings no roots", "WrongUse", partial(_job_variables, {"env": {}})),
+    Attack(
+        "form", "a run that brings roots by a dotted name", "WrongUse", partial(_job_variables, {f"env.{ROOTS}": ""})
+    ),
 ]
 
 
@@ -510,8 +522,6 @@ def _log(at: Workshop) -> str:
 
 
 def _notice(at: Workshop) -> str:
-    from types import SimpleNamespace
-
     from prefect.server.utilities.user_templates import render_user_template_sync
     from prefect.types._datetime import now
 

@@ -18,7 +18,18 @@ from darkroom.settings import RunOptions
 from darkroom.spreadsheets import as_csv
 from tasks.bundle import Bundle
 from tasks.training.dataset import scan
-from tests.attacks import ATTACKS, FORMS, NEEDED, OF_THEIR_OWN, Attack, Workshop, _filled, carried_out
+from tests.attacks import (
+    ATTACKS,
+    DEPLOYED,
+    FORMS,
+    NEEDED,
+    OF_THEIR_OWN,
+    Attack,
+    Workshop,
+    carried_out,
+    filled,
+    resolved,
+)
 from tests.form_fields import fields, flow_of
 
 # Prefect's imports are not ours to mend.
@@ -64,10 +75,23 @@ def test_what_stays_inside_is_taken(flow: str, tmp_path: Path, tiny_bundle: Bund
         assert flow_of(flow).validate_parameters(NEEDED[flow])
 
 
+@pytest.mark.parametrize("brought", [{}, DEPLOYED], ids=["none", "those that the form begins with"])
+def test_a_run_may_bring_the_job_variables_of_its_deployment(
+    brought: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.workers.process import ProcessJobConfiguration
+
+    async def taken(cls: object, run: Any, **where: Any) -> Any:
+        return run.job_variables
+
+    monkeypatch.setattr(ProcessJobConfiguration, "resolve_for_flow_run", classmethod(taken))
+    assert resolved(brought) == brought
+
+
 def test_a_person_at_a_terminal_has_no_roots(tmp_path: Path, tiny_bundle: Bundle) -> None:
     with Workshop(tmp_path, tiny_bundle.path).project() as outside, environment_of({ROOTS: ""}):
         flow, typed, _ = FORMS["photos of somebody else to train on"]
-        assert flow_of(flow).validate_parameters(_filled(typed, {"outside": outside}))
+        assert flow_of(flow).validate_parameters(filled(typed, {"outside": outside}))
 
 
 PLACES = {

@@ -29,16 +29,22 @@ class _AsDeployed(ProcessJobConfiguration):
 
     @classmethod
     async def resolve_for_flow_run(cls, flow_run: FlowRun, **where: Any) -> Self:
-        """Raises: WrongUse for a run that brings job variables of its own."""
-        if flow_run.job_variables:
+        """Raises: WrongUse for a run that brings other job variables."""
+        deployment = where.get("deployment")
+        if deployment is None and flow_run.deployment_id is not None:
+            deployment = await where["client"].read_deployment(flow_run.deployment_id)
+        # The form begins with those of the deployment, and sends them along.
+        known = getattr(deployment, "job_variables", None) or {}
+        other = sorted(name for name, value in (flow_run.job_variables or {}).items() if known.get(name) != value)
+        if other:
             raise WrongUse(
-                "This run brings job variables, which would change the command and the environment that it runs in.",
-                expected="a run without job variables",
-                found=", ".join(sorted(flow_run.job_variables)),
-                todo="leave Job Variables in the form empty; settings of all runs are in darkroom.toml, and in the "
-                "environment of darkroom serve",
+                "This run brings job variables of its own: another command, or another environment to run in.",
+                expected="those of its deployment, or none",
+                found=", ".join(other),
+                todo="leave Job Variables in the form as they are, or empty; what all runs find in their environment is "
+                "said by darkroom.toml, and by the environment of darkroom serve",
             )
-        return await super().resolve_for_flow_run(flow_run, **where)
+        return await super().resolve_for_flow_run(flow_run, **{**where, "deployment": deployment})
 
 
 class EndingWorker(ProcessWorker):
