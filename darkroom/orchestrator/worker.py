@@ -41,8 +41,8 @@ class _AsDeployed(ProcessJobConfiguration):
                 "This run brings job variables of its own: another command, or another environment to run in.",
                 expected="those of its deployment, or none",
                 found=", ".join(other),
-                todo="leave Job Variables in the form as they are, or empty; what all runs find in their environment is "
-                "said by darkroom.toml, and by the environment of darkroom serve",
+                todo="leave Job Variables in the form as they are, or empty; the environment of all runs is said by "
+                "darkroom.toml, and by that of darkroom serve",
             )
         return await super().resolve_for_flow_run(flow_run, **{**where, "deployment": deployment})
 
