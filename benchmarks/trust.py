@@ -1,10 +1,14 @@
-"""What a night survives: faults of every kind at many moments, each followed by the same night once more."""
+"""What a night survives: faults of every kind at many moments, each followed by the same night once more.
+
+And attacks by name: what is not refused.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,4 +52,30 @@ def _struck(kinds: Iterable[str], step: int, address: str = "") -> list[Any]:
     return told
 
 
-ROWS: Mapping[str, Row] = {"faults": faults}
+def attacks() -> Mapping[str, Measured]:
+    """Attacks by name, each carried out in a folder of its own: how many there are, and how many are not refused."""
+    from tasks.bundle import seal_bundle
+    from tests.attacks import ATTACKS, Workshop, carried_out
+    from tests.plugins.tiny_bundle import contents
+    from tests.tiny import draw_images
+
+    trials = []
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "photos").mkdir()
+        draw_images(place / "photos")
+        sealed = seal_bundle(place / "models", "tiny", contents(place, place / "photos")).path
+        for number, attack in enumerate(ATTACKS):
+            (place / f"{number}").mkdir()
+            refused, said = carried_out(attack, Workshop(place / f"{number}", sealed))
+            trials.append({"kind": attack.kind, "does": attack.does, "refused": refused, "said": said[:1000]})
+    through = [f"{one['kind']}: {one['does']}" for one in trials if not one["refused"]]
+    kinds = Counter(one["kind"] for one in trials)
+    note = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+    return {
+        "attacks_not_refused": Measured(len(through), "; ".join(through[:5]) or "all are refused", trials),
+        "attacks_named": Measured(len(trials), note),
+    }
+
+
+ROWS: Mapping[str, Row] = {"faults": faults, "attacks": attacks}

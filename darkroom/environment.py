@@ -25,6 +25,8 @@ READ: Final = {
     "for the workers that a run starts itself, with OMP_NUM_THREADS and its like: their share.",
     "DARKROOM_TRUSTED_KEYS": "A folder of public keys, or one of them: only a bundle that one of them has signed is "
     "opened. Set by `darkroom --trusted-keys` and by darkroom.toml, for every process of a run. Unset: none must be.",
+    "DARKROOM_ROOTS": "The folders and addresses below which a run may read and write, as a list in JSON: "
+    '["/srv/parts", "s3://photos/parts"]. Set by `darkroom serve` for its runs, from darkroom.toml. Unset: anywhere.',
     "NO_PROXY": "Hosts that are reached without a proxy; 127.0.0.1 is added while a command runs. So is no_proxy.",
     "XDG_CACHE_HOME": "Where the empty database of the command's own server is kept, what was fetched from an object "
     "store, and models as OpenVINO has compiled them. Unset: ~/.cache.",

@@ -25,6 +25,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from darkroom.names import without_credentials
+
 
 class DarkroomError(Exception):
     """Base of everything that darkroom raises on purpose."""
@@ -41,12 +43,13 @@ class DarkroomError(Exception):
         todo: str | None = None,
         parameter: str | None = None,
     ) -> None:
+        what = without_credentials(what)
         super().__init__(what)
         self.what = what
         self.parameter = parameter
-        self.file = None if file is None else str(file)
-        self.expected = None if expected is None else str(expected)
-        self.found = None if found is None else str(found)
+        self.file = None if file is None else without_credentials(str(file))
+        self.expected = None if expected is None else without_credentials(str(expected))
+        self.found = None if found is None else without_credentials(str(found))
         self.todo = todo
 
     def __str__(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, Final
 from zoneinfo import available_timezones
 
@@ -21,6 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
 from darkroom.errors import DarkroomError, WrongUse
+from darkroom.roots import check_inside
 
 # The server looks at patterns, and not at formats.
 DAY: Final = r"^\d{4}-\d{2}-\d{2}$"
@@ -66,7 +68,8 @@ def titled(title: str, *looks: Callable[[Any], object], **schema: Any) -> Any:
         What the form calls it; Prefect itself shows the bare name.
     looks
         What looks at the value before the run does anything, and raises an error of ours. The error names the
-        parameter; so does that for a value of another type, which Prefect would tell in pydantic's words.
+        parameter; so does that for a value of another type, which Prefect would tell in pydantic's words. A path
+        reaches them only where it is inside of the roots (`darkroom.roots`).
     schema
         More of the JSON schema: what the form itself can refuse.
     """
@@ -75,6 +78,7 @@ def titled(title: str, *looks: Callable[[Any], object], **schema: Any) -> Any:
         name = info.field_name or ""
         try:
             found = handler(value)
+            _stay_inside(found)
             for look in looks:
                 look(found)
         except ValidationError as error:
@@ -87,6 +91,24 @@ def titled(title: str, *looks: Callable[[Any], object], **schema: Any) -> Any:
     field: FieldInfo = Field(json_schema_extra={"title": title, **schema})
     field.metadata.append(WrapValidator(check))
     return field
+
+
+def _stay_inside(value: Any) -> None:
+    """Raises: WrongUse for a path outside of the roots; in a group, it names the field."""
+    for field, path in _paths(value):
+        try:
+            check_inside(path)
+        except WrongUse as error:
+            error.parameter = field or None
+            raise
+
+
+def _paths(value: Any, field: str = "") -> Iterator[tuple[str, Path]]:
+    if isinstance(value, Path):
+        yield field, value
+    elif isinstance(value, Form):
+        for name, inner in value:
+            yield from _paths(inner, f"{field}.{name}".lstrip("."))
 
 
 def optional(title: str, *looks: Callable[[Any], object], **schema: Any) -> Any:

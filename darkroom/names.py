@@ -12,6 +12,8 @@ from collections.abc import Sequence
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _ESCAPE = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 # The id of a bundle: name, version, and a digest of everything that it states.
+# A name and a password, or a key, in an address; a path of Python keeps one of the two slashes.
+_CREDENTIALS = re.compile(r"(?<=:/)(/?)[^/@\s]+@")
 _BUNDLE = re.compile(r"(.+)-(\d+)-[0-9a-f]{12}")
 
 
@@ -38,6 +40,11 @@ def as_detail(message: object, limit: int = 500) -> str:
     """A message that may quote a file's name or bytes, as valid, printable text of bounded length."""
     text = "".join(map(_escaped, str(message).encode("utf-8", "backslashreplace").decode()[: 2 * limit]))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def without_credentials(text: str) -> str:
+    """The text; of an address, such as s3://NAME:SECRET@bucket, without who asks: to be shown, logged and kept."""
+    return _CREDENTIALS.sub(r"\1…@", text) if "@" in text else text
 
 
 def _escaped(character: str) -> str:

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darkroom.errors import WrongUse
 from darkroom.forms import TimeZone
+from darkroom.night import folder_of_nights, is_a_folder_a_night
+from darkroom.roots import ROOTS
 from darkroom.settings import IntakeOptions, RunOptions
 from darkroom.storage import store_address
 from darkroom.trust import PROJECT, TRUSTED_KEYS
@@ -42,6 +44,11 @@ class Project(_Table):
     trusted_keys: str = Field(
         default="",
         description="Folder of public keys, one of which must have signed a bundle. Empty: none has to.",
+    )
+    roots: tuple[str, ...] = Field(
+        default=(".",),
+        description="Folders and addresses below which a run may read and write, beside the places above and those of "
+        "[run]: nobody's form leads out of them. /: every folder.",
     )
     schedule: Schedule = Schedule()
     intake: IntakeOptions = IntakeOptions()
@@ -76,12 +83,20 @@ class Project(_Table):
     def place(self, name: str, folder: Path) -> str:
         """One of PLACES, so that it does not depend on where a worker runs."""
         # Not resolve(): a symbolic link may be moved on purpose, and {night:…} is no path yet.
-        place: str = getattr(self, name)
-        return store_address(place) or str(folder.absolute() / place)
+        return _below(folder, getattr(self, name))
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """What the runs of this project find in their environment: the policy, for all of their processes."""
-        return {TRUSTED_KEYS: str(folder.absolute() / self.trusted_keys)} if self.trusted_keys else {}
+        """What the runs of this project find in their environment: the policies, for all of their processes."""
+        keys = {TRUSTED_KEYS: str(folder.absolute() / self.trusted_keys)} if self.trusted_keys else {}
+        return {ROOTS: json.dumps(self.all_roots(folder)), **keys}
+
+    def all_roots(self, folder: Path) -> list[str]:
+        """Where its runs may read and write: `roots`, and whatever else darkroom.toml names for them."""
+        run = self.run
+        inbox = str(folder_of_nights(self.inbox)) if is_a_folder_a_night(self.inbox) else self.inbox
+        named = [*self.roots, self.models, self.bundle, inbox, self.results]
+        named += [run.metrics, run.scheduler, "" if run.suites is None else str(run.suites)]
+        return list(dict.fromkeys(_below(folder, one) for one in named if one))
 
     def nightly(self) -> dict[str, Any]:
         """What the nightly run is told beside its places: its time zone, and every setting that the file states."""
@@ -90,6 +105,10 @@ class Project(_Table):
             stated = getattr(self, name).model_dump(mode="json", exclude_unset=True)
             told |= {name: stated} if stated else {}
         return told
+
+
+def _below(folder: Path, place: str) -> str:
+    return store_address(place) or (place if "://" in place else str(folder.absolute() / place))
 
 
 def example(project: Project) -> str:
@@ -102,6 +121,7 @@ bundle = {bundle}    # what the nights are scored with: the version in use
 inbox = {inbox}    # a folder a night; without {{night}}: one growing folder
 results = {results}
 # trusted_keys = "keys"    # bundles must be signed: a folder with the public keys that will do
+# roots = [".", "/srv/photos"]    # runs read and write below these, and the places above; "." is this folder
 
 [schedule]
 cron = "{project.schedule.cron}"    # minute, hour, day, month, weekday

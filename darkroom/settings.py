@@ -110,7 +110,7 @@ class RunOptions(Form):
     )
     dask_address: str = Field(
         default="",
-        pattern=r"^(((tcp|tls)://)?[^/\s]+:\d+)?$",
+        pattern=r"^(((tcp|tls)://)?[^/@\s]+:\d+)?$",
         title="Dask scheduler",
         description="Its address, such as tcp://10.0.0.5:8786, for the runner dask. Empty: a cluster on this machine "
         "that ends with the run.",
@@ -148,6 +148,13 @@ class RunOptions(Form):
         description="Folder or .prom file of a Prometheus text-file collector, or the address of a Pushgateway, "
         "without a password. Empty: none.",
     )
+
+    @property
+    def scheduler(self) -> str:
+        """The address of the Dask scheduler, with its protocol; empty: none is named."""
+        return (
+            self.dask_address if not self.dask_address or "://" in self.dask_address else f"tcp://{self.dask_address}"
+        )
 
     @field_validator("metrics")
     @classmethod

@@ -106,7 +106,7 @@ def storage_at(results: Storage | Path | str) -> Storage:
         return results
     address = store_address(results)
     if address is None:
-        return LocalStorage(_local(results).absolute())
+        return LocalStorage(local_place(results).absolute())
     from darkroom.object_storage import ObjectStorage
 
     return ObjectStorage(address)
@@ -130,7 +130,8 @@ def store_address(place: Path | str) -> str | None:
     return f"{found[1]}://{found[2].rstrip('/')}"
 
 
-def _local(place: Path | str) -> Path:
+def local_place(place: Path | str) -> Path:
+    """A folder on this machine, also where it is written as a file: address."""
     found = _FILE.fullmatch(str(place))
     return Path(place if found is None else unquote(found[1]))
 

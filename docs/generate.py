@@ -273,12 +273,46 @@ def _typed(option: Any) -> str:
     return f"{said}, once or more often" if option.multiple or option.nargs == -1 else said
 
 
+def attacks() -> str:
+    """What is tried, kind by kind, and what refuses it."""
+    from tests.attacks import ATTACKS
+
+    told = [
+        f"\n## {kind}\n\n{about}\n\n"
+        + table(
+            ["what somebody does", "what refuses it"],
+            [[cell(one.does), cell(one.refused_by)] for one in ATTACKS if one.kind == kind],
+        )
+        for kind, about in _ATTACKED.items()
+    ]
+    return (
+        "# Attacks\n\n"
+        f"{len(ATTACKS)} attacks by name, of the table `tests/attacks.py`: each is carried out by the tests and by "
+        "`python -m benchmarks trust attacks`, and each is refused with its message. What they are about: "
+        "[What a bundle may and may not do](../trust.md), [Where runs may read and write](../operations.md#where-runs-"
+        "may-read-and-write).\n" + "".join(told)
+    )
+
+
+_ATTACKED: Final = {
+    "form": "Whoever reaches the Prefect UI types into the form of a deployed run; roots are the project's folder and "
+    "`s3://photos/parts`. *Elsewhere* is outside of them.",
+    "paths": "Names that are asked of the server of pages, that lie in an inbox, or that are keys of the results.",
+    "bundle": "A bundle that somebody else has made or changed is opened.",
+    "html": "Texts that come from files (names, EXIF, labels, classes) or from people stand on pages.",
+    "markdown": "The same in artifacts, which the Prefect UI renders with raw HTML in them.",
+    "terminal": "The same in terminals and logs.",
+    "csv": "Tables that a person opens in a spreadsheet.",
+    "secrets": "Somebody writes a name and a password, or a key, where they do not belong.",
+}
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "parameters": parameters,
     "schemas": schemas,
     "events": events,
     "reasons": reasons,
     "errors": errors,
+    "attacks": attacks,
     "commands": commands,
     "licences": licences.page,
 }

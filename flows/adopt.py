@@ -145,7 +145,7 @@ def open_model(model: Path, work: Path, consent: Sequence[str]) -> ForeignModel:
     log = get_run_logger()
     log.info("%s; %d classes, kept as %s", theirs.kind, theirs.classes, theirs.saved.name)
     for finding in theirs.findings:
-        log.info(finding.sentence)
+        log.info("%s", finding.sentence)
     return theirs
 
 

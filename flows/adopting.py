@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from darkroom.errors import WrongUse
 from darkroom.names import from_text
+from darkroom.roots import check_inside
 from expectations.class_order import ClassOrder, solve_order
 from tasks.adopting import readable
 from tasks.foreign import ForeignModel
@@ -72,6 +73,7 @@ def stated_preparation(preprocessing: str, size: tuple[int, int], origin: str | 
     if name in PRESETS:
         scaling = scaling or published_values(origin) or ""
         return preset(name, size=size, values=scaled(scaling) if scaling else None)
+    check_inside(Path(preprocessing))
     if not Path(preprocessing).is_file():
         raise WrongUse(
             "There is no such preparation.",

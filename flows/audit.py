@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -25,6 +23,7 @@ from darkroom.forms import titled
 from darkroom.names import from_text
 from darkroom.pages import page_folder, place_of
 from darkroom.progress import tell
+from darkroom.spreadsheets import as_csv
 from expectations.audit import Audit, Photo, audit_validation, mending_groups
 from expectations.restated import Restated
 from flows.in_the_ui import page_line, show
@@ -164,7 +163,7 @@ def examine(bundle: Bundle, seen: LookedAgain) -> Audit:
     found = audit_validation(
         seen.profile, seen.features, seen.fingerprints.hashes, seen.fingerprints.pictures, bundle.classes
     )
-    get_run_logger().info(found.sentence())
+    get_run_logger().info("%s", found.sentence())
     return found
 
 
@@ -278,13 +277,10 @@ def _sessions(found: Audit, profile: pd.DataFrame) -> Sequence[tuple[str, list[P
 def _groups(found: Audit, profile: pd.DataFrame, data: Path) -> bytes:
     """A CSV for `--group-by column`: every file of the folder, those that were not trained on by themselves."""
     group = dict(zip(profile["path"], mending_groups(found, profile).tolist(), strict=True))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "group"))
-    for file in scan(data).files:
-        known = group.get(file.path)
-        writer.writerow((file.path, file.path if known is None else f"session {known}"))
-    return text.getvalue().encode()
+    files = [file.path for file in scan(data).files]
+    return as_csv(
+        ("path", "group"), [(one, f"session {group[one]}" if one in group else one) for one in files]
+    ).encode()
 
 
 def _rate(one: Restated) -> Rate:

@@ -12,6 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from darkroom.errors import DarkroomError
+from darkroom.names import without_credentials
 from darkroom.night import night_of
 from darkroom.settings import NightOptions
 from tasks.report.untrusted import visible
@@ -71,7 +72,8 @@ def _bundle(path: Any) -> str:
 
 def _last(path: Any) -> str:
     """The last name of a path, or the word itself."""
-    return visible(PurePath(str(path)).name or str(path), _LONGEST) if path else ""
+    told = without_credentials(str(path or ""))
+    return visible(PurePath(told).name or told, _LONGEST)
 
 
 _SHORT: Final[Mapping[str, Callable[[Any], str]]] = {"night": _night, "bundle": _bundle}

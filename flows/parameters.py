@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic.json_schema import SkipJsonSchema
 
 from darkroom.errors import InboxMissing, WrongUse
 from darkroom.forms import grouped, optional, titled
-from darkroom.night import folder_of_nights, is_a_folder_a_night
+from darkroom.night import folder_of_night, folder_of_nights, is_a_folder_a_night
+from darkroom.roots import check_inside
 from darkroom.settings import ExaminationOptions, IntakeOptions, NightOptions, RunOptions, TrainingRecipe
 from darkroom.storage import storage_at, store_address
 from darkroom.trust import trusted_place
@@ -70,10 +72,21 @@ def writable(path: Path) -> None:
         )
 
 
-def its_suites(run: RunOptions) -> None:
-    """The folder of the user's own suites. Raises: WrongUse."""
+def an_inbox(stated: str) -> None:
+    """Whether it stays inside of the roots on any night: what stands in {night:…} may hold more than a date.
+
+    Raises: WrongUse.
+    """
+    check_inside(stated)
+    check_inside(folder_of_night(stated, date(2000, 1, 1)))
+
+
+def its_places(run: RunOptions) -> None:
+    """The folder of the user's own suites, and who else is told or asked. Raises: WrongUse."""
     if run.suites is not None:
         _named("suites", a_folder, run.suites)
+    _named("metrics", check_inside, run.metrics or None)
+    _named("dask_address", check_inside, run.scheduler or None)
 
 
 def its_files(recipe: TrainingRecipe) -> None:
@@ -81,15 +94,18 @@ def its_files(recipe: TrainingRecipe) -> None:
     _named("preprocessing", a_file, recipe.preprocessing)
     _named("groups", a_file, recipe.groups)
     if recipe.weights not in ("imagenet", "none"):
+        _named("weights", check_inside, Path(recipe.weights))
         _named("weights", a_file, Path(recipe.weights))
 
 
 def delivered(inbox: str, folder: Path, results: Path) -> None:
     """Whether images can have come at all, before the bundle is proved.
 
-    Raises: InboxMissing where the inbox is mistyped or not mounted. Where a run was interrupted it may yet have
+    Raises: WrongUse where the folder of this night is a link out of the roots; InboxMissing where the inbox is mistyped
+    or not mounted. Where a run was interrupted it may yet have
     something to finish, whatever became of the folder since: it looks for itself.
     """
+    _named("inbox", check_inside, folder)
     place = folder_of_nights(inbox) if is_a_folder_a_night(inbox) else folder
     if is_there(place) or storage_at(results).list("staging"):
         return
@@ -112,10 +128,10 @@ def needs_no_signature(promote: bool) -> None:
         )
 
 
-def _named(field: str, look: Callable[[Path], None], path: Path | None) -> None:
+def _named(field: str, look: Callable[[Any], None], place: Path | str | None) -> None:
     try:
-        if path is not None:
-            look(path)
+        if place is not None:
+            look(place)
     except WrongUse as error:
         error.parameter = field
         raise
@@ -126,13 +142,13 @@ NAME_PATTERN: Final = f"^{NAME}$"
 NAME_OR_NOTHING: Final = f"^({NAME})?$"
 
 BundlePath = Annotated[Path, titled("Bundle", find_bundle, minLength=1)]
-InboxPath = Annotated[str, titled("Inbox", minLength=1)]
+InboxPath = Annotated[str, titled("Inbox", an_inbox, minLength=1)]
 ResultsPath = Annotated[Path, titled("Results", writable_results, minLength=1)]
 ModelsPath = Annotated[Path, titled("Models", writable, minLength=1)]
 PageFolder = Annotated[Path | SkipJsonSchema[None], optional("Folder of the page", writable)]
 Promote = Annotated[bool, titled("Put into use", needs_no_signature)]
 NightForm = Annotated[NightOptions, grouped("Which night")]
 IntakeForm = Annotated[IntakeOptions, grouped("Intake")]
-RunForm = Annotated[RunOptions, grouped("The run", its_suites, its_cluster)]
+RunForm = Annotated[RunOptions, grouped("The run", its_places, its_cluster)]
 RecipeForm = Annotated[TrainingRecipe, grouped("Recipe", its_files)]
 ExaminationForm = Annotated[ExaminationOptions, grouped("Examination")]

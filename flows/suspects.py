@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import date
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pandas as pd
 
 from darkroom.errors import StorageError, WrongUse
 from darkroom.results import history, read
+from darkroom.spreadsheets import as_csv
 from expectations.labelling import choice_name, worth_labelling
 
 COLUMNS = (
@@ -58,14 +57,9 @@ def suspects(
         reasons=["; ".join(reasons) for reasons in chosen["reasons"]],
         night=str(night),
     )[list(COLUMNS)]
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(COLUMNS)
-    # A spreadsheet takes a name that begins so for a formula; the content id finds the image all the same.
-    writer.writerows([[_harmless(value) for value in row] for row in chosen.itertuples(index=False)])
     try:
         with out.open("x", encoding="utf-8") as there:
-            there.write(file.getvalue())
+            there.write(as_csv(COLUMNS, chosen.itertuples(index=False)))
     except FileExistsError as error:
         raise WrongUse(
             "A file of this name is there, and somebody may have filled it in.",
@@ -75,7 +69,3 @@ def suspects(
     except OSError as error:
         raise StorageError("The file of suspects cannot be written.", file=out, found=error.strerror) from error
     return chosen
-
-
-def _harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value

@@ -142,8 +142,8 @@ def examine_training(
     """How well it does, whether its validation is honest, how robust it is, what its remedies are worth."""
     examined = examine(model, knowledge, recipe, examination, folder, work.folder, _told_to_the_log())
     log = get_run_logger()
-    log.info(examined.splits.sentence)
-    log.info(examined.audit.sentence())
+    log.info("%s", examined.splits.sentence)
+    log.info("%s", examined.audit.sentence())
     return examined
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import overload
 
 from darkroom.errors import InboxMissing, StorageError
+from darkroom.roots import check_inside
 from tasks.formats import FORMAT_EXTENSIONS
 
 _SUFFIXES = frozenset(suffix for suffixes in FORMAT_EXTENSIONS.values() for suffix in suffixes)
@@ -51,9 +52,10 @@ class Photos(Sequence[bytes]):
     @overload
     def __getitem__(self, row: slice) -> Sequence[bytes]: ...
     def __getitem__(self, row: int | slice) -> bytes | Sequence[bytes]:
-        """One file's bytes. StorageError where it cannot be read."""
+        """One file's bytes. StorageError where it cannot be read; WrongUse where it leads out of the roots."""
         if isinstance(row, slice):
             return [self[one] for one in range(*row.indices(len(self)))]
+        check_inside(self._files[row])
         try:
             return self._files[row].read_bytes()
         except OSError as problem:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import WrongUse
+from darkroom.roots import check_inside
 
 _WAYS: Final = "a class, class=confidence, a list of probabilities in the bundle's class order, or a JSON object"
 _MOST_DIGITS: Final = 9
@@ -56,6 +57,8 @@ def read_stated(text: str, classes: Sequence[str]) -> StatedPrediction:
     told = text.strip()
     if told in classes:
         return StatedPrediction(classes.index(told))
+    if told.endswith(".json"):
+        check_inside(Path(told))
     if told.endswith(".json") and Path(told).is_file():
         try:
             told = Path(told).read_text(encoding="utf-8-sig").strip()

@@ -21,7 +21,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.errors import WrongUse
 from darkroom.reasons import Reason
+from darkroom.roots import check_inside
 from tasks.decode import Limits, thumbnail, upright
 from tasks.knobs import Preprocessing
 from tasks.preprocessing import Prepared, array_digest, prepare
@@ -73,8 +75,9 @@ def main(descriptor: int, memory: int | None = None) -> None:
 
 
 def read_file(path: str, max_bytes: int) -> bytes:
-    """The bytes of a regular file. ImageRefused: cannot be read, is no regular file, is too large."""
+    """The bytes of a regular file. ImageRefused: cannot be read, is no regular file, is too large, leads elsewhere."""
     try:
+        check_inside(path)  # a folder inside of the roots may hold links that lead out
         # Without O_NONBLOCK a pipe that nobody writes to would hold the worker until it is killed.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
@@ -84,6 +87,8 @@ def read_file(path: str, max_bytes: int) -> bytes:
             if found.st_size > max_bytes:
                 raise ImageRefused(Reason.TOO_LARGE_FILE, f"{found.st_size:,} bytes, the limit is {max_bytes:,}")
             return file.read(max_bytes + 1)
+    except WrongUse as problem:
+        raise ImageRefused(Reason.LINK_OUT_OF_FOLDER, problem.found or problem.what) from problem
     except OSError as problem:
         reason = _READ_REASONS.get(problem.errno or 0, Reason.READ_ERROR)
         raise ImageRefused(reason, os.strerror(problem.errno) if problem.errno else str(problem)) from problem

@@ -23,6 +23,7 @@ from darkroom.orchestrator import api, serve
 from darkroom.orchestrator.deployments import DEPLOYMENTS, HEARTBEAT_SECONDS, POOL, SCHEDULE_SLUG
 from darkroom.orchestrator.server import is_prefect
 from darkroom.project import Project
+from darkroom.roots import ROOTS
 
 ROOT = Path(__file__).parent.parent
 FLOW = """
@@ -199,8 +200,8 @@ def test_prefect_yaml_and_serve_say_the_same() -> None:
         assert told["description"] == entry.description
         assert told["parameters"] == entry.parameters(Project())
         assert told["work_pool"]["name"] == POOL
-        heartbeat = {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT_SECONDS}}
-        assert told["work_pool"].get("job_variables") == (heartbeat if entry.nightly else None)
+        heartbeat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT_SECONDS} if entry.nightly else {}
+        assert told["work_pool"]["job_variables"] == {"env": {ROOTS: '["."]', **heartbeat}}
         nightly = [{"slug": SCHEDULE_SLUG, "cron": "0 2 * * *", "timezone": "UTC", "active": True}]
         assert told["schedules"] == (nightly if entry.nightly else [])
         limit = {"limit": 1, "collision_strategy": "ENQUEUE"}

@@ -92,6 +92,7 @@ def test_serve_keeps_its_runs_in_postgres_and_a_deployed_run_completes(
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres.address,
     }
     log = tmp_path / "serve.log"
+    (tmp_path / "darkroom.toml").write_text(f'roots = ["{bundle.path}"]\n')
     command = [sys.executable, "-m", "darkroom.cli", "serve", "--port", f"{port}"]
     with (
         log.open("w") as told,

@@ -19,8 +19,11 @@ PAGE = "2026-11-23/parts-1-9f2c41d07ab3/run-1/index.html"
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pages_beside_secrets(tmp_path_factory.mktemp("results"))
+
+
+def pages_beside_secrets(results: Path) -> Path:
     """A folder of pages, with what else may lie in it, beside secrets."""
-    results = tmp_path_factory.mktemp("results")
     folder = results / "reports"
     (folder / PAGE).parent.mkdir(parents=True)
     for name in ("index.html", PAGE, "audit of parts/audit.html"):

@@ -90,6 +90,8 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("told")
     log = folder / "serve.log"
+    # Tests have inboxes, results and a bundle in folders of their own.
+    (folder / "darkroom.toml").write_text(f'roots = [".", "{folder.parents[1]}"]\n')
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}

@@ -246,7 +246,7 @@ def acknowledge(
     if as_json:
         print_json(kept.model_dump(mode="json"))
     else:
-        typer.echo(f"The alarm of {kept.night} is acknowledged by {kept.by}: {kept.reason}")
+        say(f"The alarm of {kept.night} is acknowledged by {kept.by}: {kept.reason}")
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from darkroom.cli.shared import AsJson, app, print_json, says
+from darkroom.cli.shared import AsJson, app, print_json, say, says
 from darkroom.errors import WrongUse
 
 _STDIN = "-"
@@ -77,7 +77,7 @@ def notify(
         print_json({**answer, "told": [{**vars(one), "channels": list(one.channels)} for one in found]})
         return 0
     for one in found:
-        typer.echo(one.as_text())
+        say(one.as_text())
     if remove:
         typer.echo(f"{answer['removed']} automations are removed. Nobody is told any more.")
     elif not found:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom.errors import DarkroomError, GoldenMismatch
+from darkroom.names import without_credentials
 from darkroom.orchestrator.connection import reports_to_a_private_server
 from darkroom.pages import place_of
 from darkroom.reasons import NightCause, NightVerdict
@@ -195,7 +196,7 @@ def _shown(text: object) -> str:
     """Text that may quote names of files, for mails and chats: nothing in it steers them, as <!channel> would."""
     from tasks.report.untrusted import visible
 
-    return _TAG.sub("‹", visible(text, _LONGEST))
+    return _TAG.sub("‹", visible(without_credentials(str(text)), _LONGEST))
 
 
 def _emit(

@@ -49,14 +49,24 @@ Run: @UI@/runs/flow-run/{{ flow_run.id }}
 
 # A name of two lines would be a mail that no server takes.
 _FAILED_SUBJECT: Final = 'Failed: {{ flow_run.name | replace("\\n", " ") | replace("<", "‹") | truncate(120) }}'
-_FAILED_BODY: Final = """\
+_PLACES: Final = """\
+{%- macro place(name) -%}
+{%- set told = (flow_run.parameters[name] or "") | string | replace("\\n", " ") | replace("<", "‹") -%}
+{{ (told if "@" not in told or "://" not in told else told.split("://")[0] ~ "://…@" ~ told.split("@")[-1]) \
+| truncate(300) }}
+{%- endmacro -%}
+"""
+_FAILED_BODY: Final = (
+    _PLACES
+    + """\
 {{ (flow_run.state.message or "Nothing is known of the cause.") \
 | replace("Flow run encountered an exception: ", "") | replace("<", "‹") | truncate(900) }}
 Run "{{ flow_run.name }}" ended as {{ flow_run.state.name }}. It was planned for \
 {{ flow_run.expected_start_time.strftime("%Y-%m-%d %H:%M UTC") }}.
-Bundle {{ flow_run.parameters.bundle }}, inbox {{ flow_run.parameters.inbox }}
+Bundle {{ place("bundle") }}, inbox {{ place("inbox") }}
 What was finished is kept: run that night again, and it goes on from there.
 Run: @UI@/runs/flow-run/{{ flow_run.id }}"""
+)
 
 _SILENCE_BODY: Final = """\
 No night came to its end in the last @HOURS@ hours: none was scored, and none was told as empty.

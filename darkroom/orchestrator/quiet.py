@@ -1,4 +1,6 @@
-"""What Prefect and its neighbours log that tells a person nothing: these exact lines are left out, and no others.
+"""What the log of a run does not show: lines that tell a person nothing, and characters that would steer a terminal.
+
+What Prefect and its neighbours say about what went well is left out, in these exact lines, and no others.
 
 An expected error, one of darkroom.errors, is told once and in its own words; Prefect would tell it three times, each
 with its own insides. What nobody expected keeps its traceback, and at PREFECT_LOGGING_LEVEL=DEBUG everything does.
@@ -9,9 +11,11 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
+from pathlib import PurePath
 from typing import Final
 
 from darkroom.errors import DarkroomError
+from darkroom.names import without_credentials
 from darkroom.orchestrator.deployments import DEPLOYMENTS
 
 # Logger → the lines, in full. What fails, crashes, is retried or paused has other words, and stays.
@@ -34,6 +38,7 @@ _OF_ANYBODY: Final = {
 }
 # What a line of Prefect's engine has for the name of its flow.
 _ENGINE: Final = "<unknown>"
+_FORMATTER: Final = logging.Formatter()
 
 
 class _Noise(logging.Filter):
@@ -69,7 +74,7 @@ class _Errors(logging.Filter):
             if (run, str(error)) in _told:
                 return False
             _told.append((run, str(error)))
-            record.msg, record.args = f"{type(error).__name__}: {_in_words(error)}", ()
+            record.msg, record.args = f"{type(error).__name__}: {error}", ()
             record.exc_info = record.exc_text = None
             return True
         line = record.getMessage()
@@ -77,10 +82,35 @@ class _Errors(logging.Filter):
         return not (line.startswith("Finished in state Failed(") and any(repeats))
 
 
-def _in_words(error: DarkroomError) -> str:
+class _Visible(logging.Filter):
+    """Shows every character of what a run logs: it may quote names of files and classes, and what was typed in a form.
+
+    A text that is put into a line (`%s`) stays in that line; only the lines of the message itself, and of an error, are
+    lines of the log.
+    """
+
+    def __init__(self, flows: frozenset[str]) -> None:
+        super().__init__()
+        self._flows = flows | {_ENGINE}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "flow_name", None) in self._flows:
+            if isinstance(record.args, tuple):
+                record.args = tuple(_quoted(one) if isinstance(one, str | PurePath) else one for one in record.args)
+            record.msg, record.args = _in_sight(record.getMessage()), ()
+            if isinstance(record.exc_info, tuple):  # what a formatter would write of it
+                record.exc_text = _in_sight(_FORMATTER.formatException(record.exc_info))
+        return True
+
+
+def _quoted(text: str | PurePath) -> str:
     from tasks.report.untrusted import visible
 
-    return "\n".join(visible(line, longest=4096) for line in str(error).splitlines())
+    return visible(without_credentials(str(text)), longest=4096)
+
+
+def _in_sight(text: str) -> str:
+    return "\n".join(map(_quoted, text.split("\n")))
 
 
 # Run and text of the last errors that were told; task and flow of one run log to two loggers.
@@ -98,3 +128,4 @@ def hide_noise() -> None:
             logger.addFilter(_Noise(line, flows))
             if flows is not None:
                 logger.addFilter(_Errors(flows))
+                logger.addFilter(_Visible(flows))

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import anyio.abc
@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from darkroom.errors import WrongUse
 from darkroom.orchestrator.lost import worker_name
 from darkroom.orchestrator.quiet import hide_noise
 from darkroom.orchestrator.run_main import HAND_OVER
@@ -23,11 +24,36 @@ _GRACE_SECONDS = 20.0
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
+class _AsDeployed(ProcessJobConfiguration):
+    """The command, folder and environment of a run are its deployment's: with others it would be another program."""
+
+    @classmethod
+    async def resolve_for_flow_run(cls, flow_run: FlowRun, **where: Any) -> Self:
+        """Raises: WrongUse for a run that brings other job variables."""
+        deployment = where.get("deployment")
+        if deployment is None and flow_run.deployment_id is not None:
+            deployment = await where["client"].read_deployment(flow_run.deployment_id)
+        # The form begins with those of the deployment, and sends them along.
+        known = getattr(deployment, "job_variables", None) or {}
+        other = sorted(name for name, value in (flow_run.job_variables or {}).items() if known.get(name) != value)
+        if other:
+            raise WrongUse(
+                "This run brings job variables of its own: another command, or another environment to run in.",
+                expected="those of its deployment, or none",
+                found=", ".join(other),
+                todo="leave Job Variables in the form as they are, or empty; the environment of all runs is said by "
+                "darkroom.toml, and by that of darkroom serve",
+            )
+        return await super().resolve_for_flow_run(flow_run, **{**where, "deployment": deployment})
+
+
 class EndingWorker(ProcessWorker):
     """Prefect's worker kills its processes when it stops, and their runs stay `Running` for ever.
 
     With a limit of one run, such a run would block every later night.
     """
+
+    job_configuration = _AsDeployed
 
     @classmethod
     def __dispatch_key__(cls) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from darkroom.errors import DataFolderError, UnsupportedModel
 from darkroom.names import to_text
+from darkroom.spreadsheets import out_of_a_cell
 from tasks.formats import FORMAT_EXTENSIONS
 
 FEWEST_IMAGES = 10
@@ -254,7 +255,8 @@ def _grouped(files: Sequence[LabelledFile], groups: Path | None) -> list[Labelle
     try:
         table = pd.read_csv(groups, dtype=str)
         table = table.dropna(subset=["path", "group"])
-        known = dict(zip(table["path"], table["group"], strict=True))
+        groups_of = dict(zip(table["path"], table["group"], strict=True))
+        known = {out_of_a_cell(path): group for path, group in groups_of.items()} | groups_of
     except (OSError, ValueError, KeyError) as error:
         raise DataFolderError(
             "The groups cannot be read.",

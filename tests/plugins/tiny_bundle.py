@@ -23,10 +23,14 @@ def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_contents(tmp_path_factory: pytest.TempPathFactory, tiny_photos: Path) -> SealedContents:
-    """What a training would hand to the seal."""
-    model = tiny_model(tmp_path_factory.mktemp("model") / "tiny.keras")
+    return contents(tmp_path_factory.mktemp("model"), tiny_photos)
+
+
+def contents(folder: Path, photos: Path) -> SealedContents:
+    """What a training would hand to the seal; the model is written to the folder."""
+    model = tiny_model(folder / "tiny.keras")
     preprocessing = tiny_preprocessing()
-    profile, embeddings = profile_of(sorted(tiny_photos.iterdir()), preprocessing, load_engine(model, "embedding"))
+    profile, embeddings = profile_of(sorted(photos.iterdir()), preprocessing, load_engine(model, "embedding"))
     return SealedContents(
         model_path=model,
         preprocessing=preprocessing,
@@ -34,7 +38,7 @@ def tiny_contents(tmp_path_factory: pytest.TempPathFactory, tiny_photos: Path) -
         embedding_layer="embedding",
         profile=profile,
         embeddings=embeddings,
-        goldens=choose_goldens(profile, tiny_photos),
+        goldens=choose_goldens(profile, photos),
         metrics={"accuracy": np.float32(0.5), "per class": {"bolt": float("nan")}},
         files={"suite.json": b'{"suite": 1}', "drift.json": b"{}", "card.md": b"# A card\n"},
     )
