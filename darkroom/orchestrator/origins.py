@@ -85,12 +85,10 @@ class OnlyOurPages:
             await send({"type": "http.response.body", "body": told})
 
     def _known(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        stated: dict[bytes, list[str]] = {b"host": [], b"origin": []}
-        for name, value in headers:
-            if name in stated:
-                stated[name].append(value.decode("latin-1"))
-        hosts, origins = stated[b"host"] or [""], stated[b"origin"] or [None]
-        return all(self._callers.know(host, origin) for host in hosts for origin in origins)
+        listed = [(name, value.decode("latin-1")) for name, value in headers]
+        hosts = [value for name, value in listed if name == b"host"] or [""]
+        origins: list[str | None] = [value for name, value in listed if name == b"origin"]
+        return all(self._callers.know(host, origin) for host in hosts for origin in origins or [None])
 
 
 def admits(authorization: str | None, password: str | None) -> bool:
