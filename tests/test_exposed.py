@@ -415,9 +415,9 @@ class TestBehindTheProxyOfTheDocuments:
         kept = [path for path in folder.rglob("*") if path.is_file() and PAIR.encode() in path.read_bytes()]
         assert kept == []
 
-    def test_a_command_without_the_password_says_which_variable_has_it(self, exposed: Exposed) -> None:
+    def test_a_command_without_the_password_says_which_variable_has_it(self, exposed: Exposed, bundle: Bundle) -> None:
         environment = {**exposed.elsewhere, "PREFECT_API_AUTH_STRING": "ada:wrong"}
-        command = [sys.executable, "-m", "darkroom.cli", "verify", "nothing"]
+        command = [sys.executable, "-m", "darkroom.cli", "verify", str(bundle.path)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 3, done.stderr
         assert "wants a password" in done.stderr
