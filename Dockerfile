@@ -1,7 +1,8 @@
 # One machine in one container: server, UI, schedule and worker of the project that is mounted at /project.
 #
 #   docker build -t darkroom .
-#   docker run -p 127.0.0.1:4200:4200 -p 127.0.0.1:4201:4201 -v "$PWD":/project -v prefect:/home/darkroom/.prefect darkroom
+#   docker run -e PREFECT_SERVER_API_AUTH_STRING=ada:secret -p 127.0.0.1:4200:4200 -p 127.0.0.1:4201:4201 \
+#     -v "$PWD":/project -v prefect:/home/darkroom/.prefect darkroom
 #
 # Whatever comes from elsewhere has the digest that a lock states.
 FROM python:3.12-slim AS wheel
@@ -27,6 +28,7 @@ USER darkroom
 WORKDIR /project
 EXPOSE 4200 4201
 STOPSIGNAL SIGINT
-# Inside the container the server listens everywhere; the port is published to the loopback address only (above).
+# Inside the container the server listens everywhere, so that it wants a password; the port is published to the loopback
+# address only (above).
 ENTRYPOINT ["darkroom"]
 CMD ["serve", "--host", "0.0.0.0"]

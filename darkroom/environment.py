@@ -9,6 +9,13 @@ from typing import Final
 READ: Final = {
     "PREFECT_API_URL": "The server that runs report to, such as http://127.0.0.1:4200/api. Unset: the one of Prefect's "
     "active profile, else a quiet one of the command's own.",
+    "PREFECT_API_AUTH_STRING": "The user:password of that server, where it has one. Read by Prefect.",
+    "PREFECT_API_SSL_CERT_FILE": "The certificate that vouches for that server, where it is of your own authority. "
+    "Read by Prefect.",
+    "PREFECT_SERVER_API_AUTH_STRING": "The user:password that `darkroom serve` asks for, at the server and at the "
+    "pages. Unset: PREFECT_API_AUTH_STRING, else none, and it listens on this machine alone.",
+    "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "Whose pages may ask the server of `darkroom serve` beside its own, "
+    "with commas.",
     "PREFECT_HOME": "Where Prefect keeps its database and profiles. Unset: ~/.prefect.",
     "PREFECT_LOGGING_LEVEL": "INFO shows Prefect's own log lines in the terminal.",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "The same, of the terminal only.",

@@ -375,30 +375,31 @@ def _within(found: date, night: date | None, since: date | None, until: date | N
 def _read_commit(storage: Storage, bundle: str, number: int) -> Commit:
     key = commit_key(bundle, number)
     data = storage.read(key)
+    # Before anything else of it is read: a newer one may have any form.
+    version = _schema_version(data)
+    if version is not None and version > RESULTS_SCHEMA_VERSION:
+        raise StorageError(
+            "A commit was written by a newer darkroom.",
+            file=storage.describe(key),
+            expected=f"schema version {RESULTS_SCHEMA_VERSION} or older",
+            found=version,
+            todo="upgrade darkroom",
+        )
     try:
         commit = Commit.model_validate_json(data)
     except ValidationError as error:
-        version = _schema_version(data)
-        if version is not None and version > RESULTS_SCHEMA_VERSION:
-            raise StorageError(
-                "A commit was written by a newer darkroom.",
-                file=storage.describe(key),
-                expected=f"schema version {RESULTS_SCHEMA_VERSION} or older",
-                found=version,
-                todo="upgrade darkroom",
-            ) from error
         raise StorageError(
             f"A commit cannot be read: {error.errors()[0]['msg']}.",
             file=storage.describe(key),
             todo="restore the file from a backup; without it nobody can know what was scored",
         ) from error
-    if (commit.bundle, commit.number) != (bundle, number) or commit.schema_version > RESULTS_SCHEMA_VERSION:
+    if (commit.bundle, commit.number) != (bundle, number):
         raise StorageError(
-            "A commit is not what its name says, or newer than this darkroom.",
+            "A commit is not what its name says.",
             file=storage.describe(key),
-            expected=f"commit {number} of {bundle}, schema version {RESULTS_SCHEMA_VERSION} or older",
-            found=f"commit {commit.number} of {commit.bundle}, schema version {commit.schema_version}",
-            todo="restore the file from a backup, or upgrade darkroom",
+            expected=f"commit {number} of {bundle}",
+            found=f"commit {commit.number} of {commit.bundle}",
+            todo="restore the file from a backup",
         )
     return commit
 

@@ -7,7 +7,7 @@ next completes what was interrupted. What lies beside the rows is found by the n
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from darkroom.errors import StorageError, WrongUse
 from darkroom.forgotten import Forgotten, Removal, record_forgotten
+from darkroom.orchestrator.artifacts import remove_artifacts
 from darkroom.person import this_person
 from darkroom.results import now
 from darkroom.storage import LocalStorage, Storage, storage_at, store_address
@@ -33,12 +34,15 @@ from tasks.forgetting.beside import (
     unfinished_with,
 )
 from tasks.forgetting.pages import other_pages_with, pages_with
-from tasks.forgetting.rows import forget_rows, in_commits, named
+from tasks.forgetting.rows import InCommit, forget_rows, in_commits, named
 from tasks.forgetting.sought import Name, Photo, Sought, content_ids, still_delivered
 from tasks.staging import Staging
 
 _FOLDER: Final = "forgetting"
 _PATIENCE_SECONDS: Final = 20.0
+# Artifacts of a night that show what was scored or set aside, and the datasets that say so.
+_SHOWN: Final = ("night", "drift", "quarantine")
+_SHOWN_OF: Final = frozenset({"predictions", "quarantine"})
 
 
 class _Begun(BaseModel):
@@ -75,14 +79,18 @@ def forget(
     looked_in = models if models is not None and (store_address(models) or models.is_dir()) else None
     with _alone(storage):
         interrupted = list(_interrupted(storage))
-        completed = tuple(_complete(storage, begun) for begun in interrupted)
+        carried_out = [_complete(storage, begun) for begun in interrupted]
+        completed = tuple(one for one, _ in carried_out)
         bundles = held_by_bundles(looked_in, ids) if looked_in is not None else []
         photos = frozenset(Photo(label, path) for one in bundles for label, path in one.photos)
         with unfinished_with(storage, Sought(ids)) as dead:
             sought = named(storage, Sought(ids, photos=photos))
             _needs_a_reason(why, {one for name in sought.names for one in (name.path, Path(name.path).name)})
             removal, found = _look(storage, sought, dead, why, by)
-            done = _carry_out(storage, _begin(storage, removal, sought), dead) if removal is not None else None
+            done = None
+            if removal is not None:
+                done, artifacts = _carry_out(storage, _begin(storage, removal, sought), dead)
+                carried_out.append((done, artifacts))
     known = found.union(*(begun.ids for begun in interrupted), *(one.images for one in bundles)) & ids
     if not known:
         raise WrongUse(
@@ -94,6 +102,7 @@ def forget(
         )
     return Told(
         forgotten=done,
+        artifacts=None if any(n is None for _, n in carried_out) else sum(n or 0 for _, n in carried_out),
         completed=completed,
         unknown=tuple(sorted(ids - known)),
         delivered=tuple(still_delivered(Sought(ids, sought.names.union(*(begun.names for begun in interrupted))))),
@@ -141,13 +150,13 @@ def _begin(storage: Storage, removal: Removal, sought: Sought) -> _Begun:
     return begun
 
 
-def _complete(storage: Storage, begun: _Begun) -> Forgotten:
+def _complete(storage: Storage, begun: _Begun) -> tuple[Forgotten, int | None]:
     with unfinished_with(storage, begun.sought) as dead:
         return _carry_out(storage, begun, dead)
 
 
-def _carry_out(storage: Storage, begun: _Begun, dead: Sequence[Staging]) -> Forgotten:
-    """Each step leaves everything readable, and does nothing where it was done."""
+def _carry_out(storage: Storage, begun: _Begun, dead: Sequence[Staging]) -> tuple[Forgotten, int | None]:
+    """Each step leaves everything readable, and does nothing where it was done. Also how many artifacts are gone."""
     sought = begun.sought
     found = {(one.commit.bundle, one.commit.number): one for one in in_commits(storage, sought)}
     with one_at_a_time(storage):
@@ -155,6 +164,7 @@ def _carry_out(storage: Storage, begun: _Begun, dead: Sequence[Staging]) -> Forg
             storage.write(page.key, page.data)
     for folder in other_pages_with(storage, sought):
         storage.remove_folder(folder)
+    artifacts = remove_artifacts(_shown_by(found.values()), _SHOWN)
     for key in copies_of(storage, sought).values():
         storage.remove(key)
     for key in labels_of(storage, sought):
@@ -169,7 +179,15 @@ def _carry_out(storage: Storage, begun: _Begun, dead: Sequence[Staging]) -> Forg
         storage.tidy(0.0)
     done = record_forgotten(storage, begun.removal)
     storage.remove(begun.key)
-    return done
+    return done, artifacts
+
+
+def _shown_by(found: Iterable[InCommit]) -> Iterator[str]:
+    """The Prefect runs whose artifacts may show one."""
+    for one in found:
+        whence = one.commit.summary.whence
+        if whence is not None and whence.flow_run is not None and _SHOWN_OF & {rows.dataset for rows in one.counted}:
+            yield whence.flow_run
 
 
 def _interrupted(storage: Storage) -> Iterator[_Begun]:

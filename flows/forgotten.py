@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom.forgotten import Forgotten
 from tasks.bundle.holding import Holding
@@ -14,6 +14,7 @@ class Told(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     forgotten: Forgotten | None = None
+    artifacts: int | None = Field(default=None, description="Removed from the Prefect server; null: none was asked.")
     completed: tuple[Forgotten, ...] = ()
     unknown: tuple[str, ...] = ()
     delivered: tuple[str, ...] = ()
@@ -32,7 +33,13 @@ class Told(BaseModel):
         lines += [one.sentence for one in self.bundles]
         if any(one.images for one in self.bundles):
             lines += [self._what_to_do()]
-        lines.append("Not reached: inboxes, backups, logs, and the artifacts that Prefect keeps. Remove them by hand.")
+        if self.artifacts is None:
+            lines.append(
+                "The artifacts of these nights were not looked for: no Prefect server is named, or none answers."
+            )
+        elif self.artifacts:
+            lines.append(f"{self.artifacts} artifact(s) of these nights are removed from the Prefect server.")
+        lines.append("Not reached: inboxes, backups, logs, other artifacts that Prefect keeps. Remove them by hand.")
         return "\n".join(lines)
 
     def _what_to_do(self) -> str:

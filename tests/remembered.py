@@ -1,7 +1,8 @@
 """Results that hold an image in every place there is: rows, a copy, labels, a decision, pages, an unfinished run.
 
-`python -m tests.remembered FOLDER FIRST STEP` kills `forget` at every `step`-th call that changes the disk, looks at
-what readers see, forgets once more, and prints as one JSON object what differed from an undisturbed removal.
+`python -m tests.remembered FOLDER FIRST STEP [ADDRESS]` kills `forget` at every `step`-th call that changes the disk,
+or the object store at the address, looks at what readers see, forgets once more, and prints as one JSON object what
+differed from an undisturbed removal.
 """
 
 from __future__ import annotations
@@ -17,20 +18,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from darkroom import results as committed
 from darkroom.decisions import Act, decide
 from darkroom.errors import WrongUse
 from darkroom.labels import record_labels
+from darkroom.object_storage import ObjectStorage
 from darkroom.reasons import Grade, NightCause
 from darkroom.schemas import DRIFT, LABELS
-from darkroom.storage import storage_at
+from darkroom.storage import storage_at, store_address
 from darkroom.summary import CauseFound, Finding, Severity
 from flows.forget import forget
 from tasks.publish import begin_run
 from tasks.report.further import SliceShown, SlicesShown
+from tasks.report.index_page import write_index
 from tasks.report.night_page import NearPhoto, NightPage
 from tasks.report.page import write_page
 from tasks.report.past import REPORTS, page_key
@@ -64,6 +69,7 @@ def remember(results: Path, inbox: Path, *, unfinished: bool = True) -> frozense
     record_labels(results, pd.DataFrame([label(content_id=one) for one in (*ids, "f" * 64)], columns=LABELS.names))
     named = [label(path=SEEN, night=NEXT), label(path="image-004.png"), label(path="other.png"), label(path=BROKEN)]
     record_labels(results, pd.DataFrame(named, columns=LABELS.names))
+    write_index(results)
     if unfinished:
         with begin_run(results, "third-1-0123456789ab", NEXT, inbox) as run:
             made_up_manifest(run, inbox)
@@ -148,7 +154,7 @@ def rows_of(results: Path, without: frozenset[str] = frozenset()) -> dict[str, l
     found = {}
     for dataset in ("predictions", "files", "quarantine", "drift", "estimates"):
         listed = committed.read(results, dataset)
-        plain = pd.read_parquet(results / dataset)
+        plain = _plain(results, dataset)
         for reader, frame in (("commits", listed), ("plain", plain)):
             if "content_id" in frame:
                 frame = frame[~frame["content_id"].isin(without)]
@@ -160,13 +166,37 @@ def rows_of(results: Path, without: frozenset[str] = frozenset()) -> dict[str, l
 def whole(results: Path) -> dict[str, Any]:
     """What is in the folder, without what is drawn by lot, and the time of the record."""
     found: dict[str, Any] = {}
-    for path in sorted(results.rglob("*")):
-        name = str(path.relative_to(results))
-        if path.is_file() and not name.startswith(".locks"):
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for name, data in sorted(_files(results).items()):
+        if not name.startswith(".locks"):
+            found[name] = hashlib.sha256(data).hexdigest()
             if name.startswith("forgotten/"):
-                found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("removal", "at")}
+                found[name] = {k: v for k, v in json.loads(data).items() if k not in ("removal", "at")}
     return found
+
+
+def _files(results: Path) -> dict[str, bytes]:
+    """Every file in the folder, or every object at the address."""
+    storage = storage_at(results)
+    if isinstance(storage, ObjectStorage):
+        keys = [one["path"] for page in obstore.list(storage.store()) for one in page]
+        return {key: storage.read(key) for key in keys}
+    return {str(path.relative_to(results)): path.read_bytes() for path in results.rglob("*") if path.is_file()}
+
+
+def _copy(source: Path, target: Path) -> None:
+    if store_address(source) is None:
+        shutil.copytree(source, target)
+        return
+    for name, data in _files(source).items():
+        storage_at(target).write(name, data)
+
+
+def _plain(results: Path, dataset: str) -> pd.DataFrame:
+    """What somebody reads who knows nothing of commits."""
+    if store_address(results) is None:
+        return pd.read_parquet(results / dataset)
+    found = sorted((name, data) for name, data in _files(results).items() if name.startswith(f"{dataset}/"))
+    return pa.concat_tables([pq.read_table(pa.BufferReader(data)) for _, data in found]).to_pandas()
 
 
 def _again(night: Callable[[], None]) -> None:
@@ -175,35 +205,43 @@ def _again(night: Callable[[], None]) -> None:
         night()
 
 
-def main(folder: Path, first: int, step: int) -> dict[str, Any]:
-    """Every `step`-th moment, until `forget` outlives its killer."""
+def main(folder: Path, first: int, step: int, address: str | None = None) -> dict[str, Any]:
+    """Every `step`-th moment, until `forget` outlives its killer; in an object store where there is an address."""
     from tests.crashing import _killed_at, within_child
 
-    inbox, before = folder / "inbox", folder / "before"
-    ids = remember(before, inbox)
-    shutil.copytree(before, folder / "undisturbed")
-    within_child(lambda: forget(folder / "undisturbed", sorted(ids), why="asked to", by="ada", models=None))
-    expected, others = whole(folder / "undisturbed"), rows_of(before, ids)
+    inbox, place = folder / "inbox", folder if address is None else Path(address)
+    before, undisturbed = place / "before", place / "undisturbed"
+
+    def told(work: Callable[[], Any]) -> Any:
+        """What a fork makes: a client of an object store does not live on in one."""
+        report = folder / "told.json"
+        within_child(lambda: report.write_text(json.dumps(work())))
+        return json.loads(report.read_text())
+
+    ids = frozenset(told(lambda: sorted(remember(before, inbox))))
+
+    def removal(results: Path) -> None:
+        forget(results, sorted(ids), why="asked to", by="ada", models=None)
+
+    within_child(lambda: (_copy(before, undisturbed), removal(undisturbed)))
+    expected, others = told(lambda: whole(undisturbed)), told(lambda: rows_of(before, ids))
     failures, moment, survived = [], first, False
     while not survived:
-        results = folder / "killed"
-        shutil.copytree(before, results)
-
-        def night() -> None:
-            forget(results, sorted(ids), why="asked to", by="ada", models=None)  # noqa: B023
-
-        survived = within_child(lambda at=moment: _killed_at(at, night)) == 0  # type: ignore[misc]
-        if rows_of(results, ids) != others:
+        results = place / f"killed-{moment}"
+        within_child(lambda to=results: _copy(before, to))  # type: ignore[misc]
+        killed = within_child(lambda at=moment, to=results: _killed_at(at, lambda: removal(to)))  # type: ignore[misc]
+        survived = killed == 0
+        if told(lambda of=results: rows_of(of, ids)) != others:  # type: ignore[misc]
             failures.append({"moment": moment, "what": "readers do not see the other rows, each once"})
         if not survived:
-            within_child(lambda: _again(night))
-        if (found := whole(results)) != expected:
+            within_child(lambda of=results: _again(lambda: removal(of)))  # type: ignore[misc]
+        if (found := told(lambda of=results: whole(of))) != expected:  # type: ignore[misc]
             differ = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
             failures.append({"moment": moment, "what": differ})
-        shutil.rmtree(results)
+        shutil.rmtree(results, ignore_errors=address is not None)
         moment += step
     return {"moments": (moment - first) // step - 1, "failures": failures}
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])))

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +23,7 @@ from darkroom.forgotten import forgotten
 from darkroom.labels import recorded_labels
 from darkroom.results import commits, read_part
 from darkroom.storage import storage_at
+from darkroom.summary import Whence
 from flows.forget import forget
 from tasks.forgetting.pages import BLANK, page_without
 from tasks.forgetting.rows import forget_rows, in_commits
@@ -119,7 +121,7 @@ def test_a_label_that_names_a_path_goes_where_that_path_may_have_meant_the_image
 
 
 def test_a_page_keeps_the_frames_of_the_others_and_stays_well_formed(results: Path, ids: frozenset[str]) -> None:
-    pages = sorted((results / "reports").rglob("index.html"))
+    pages = sorted((results / "reports").glob("*/*/*/index.html"))
     before = [Outline(page.read_text()) for page in pages]
     asked(results, ids)
     for page, then in zip(pages, before, strict=True):
@@ -139,7 +141,7 @@ def test_a_page_that_cannot_be_drawn_without_it_for_sure_is_blanked() -> None:
 
 
 def test_a_training_photo_disappears_from_beside_the_others(results: Path) -> None:
-    pages = [page.read_bytes() for page in (results / "reports").rglob("index.html")]
+    pages = [page.read_bytes() for page in (results / "reports").glob("*/*/*/index.html")]
     page = next(page for page in pages if remembered.PHOTO.path.encode() in page)
     photo = Photo(remembered.PHOTO.label, remembered.PHOTO.path)
     after = page_without(page, frozenset(), Sought(frozenset({"a" * 64}), photos=frozenset({photo})), None).decode()
@@ -268,6 +270,44 @@ def test_a_reader_sees_a_part_before_or_after_at_every_step(
     assert len(seen) == 4
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("reached", [True, False])
+def test_the_artifacts_of_the_runs_that_showed_it_are_removed_where_a_server_is_reached(
+    results: Path, inbox: Path, ids: frozenset[str], prefect_api: str, reached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.actions import ArtifactCreate
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+    from prefect.context import refresh_global_settings_context
+
+    monkeypatch.delenv("DARKROOM_PRIVATE_API")  # one that lasts
+    if not reached:
+        monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+        monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
+    refresh_global_settings_context()
+    commit, other = commits(results, BUNDLE)[0], uuid4()
+    whence = Whence(by="ada", host="here", started="by hand", flow_run=str(uuid4()))
+    summary = commit.summary.model_copy(update={"whence": whence})
+    committed.rewrite_commit(storage_at(results), commit.model_copy(update={"summary": summary}))
+    with SyncPrefectClient(prefect_api) as client:
+        for run in (UUID(whence.flow_run), other):
+            for key in ("night-parts", "drift-parts", "quarantine-parts", "progress-parts"):
+                client.create_artifact(ArtifactCreate(key=key, type="markdown", data=SEEN, flow_run_id=run))  # type: ignore[call-arg]
+
+        def left(run: UUID) -> list[str | None]:
+            of_it = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+            return sorted(one.key for one in client.read_artifacts(artifact_filter=of_it))  # type: ignore[type-var]
+
+        told = forget(results, sorted(ids), why="asked to", by="ada", models=None)
+        assert told.artifacts == (3 if reached else None)
+        assert left(UUID(whence.flow_run)) == (["progress-parts"] if reached else left(other))
+        assert len(left(other)) == 4
+    assert ("3 artifact(s)" if reached else "not looked for") in told.as_text()
+    assert forgotten(results)
+    monkeypatch.undo()
+    refresh_global_settings_context()
+
+
 @pytest.mark.parametrize("step", [4, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1500)])])
 def test_a_removal_that_is_killed_at_any_call_that_changes_the_disk_is_complete_after_the_next(
     tmp_path: Path, step: int
@@ -277,6 +317,18 @@ def test_a_removal_that_is_killed_at_any_call_that_changes_the_disk_is_complete_
     report = json.loads(done.stdout)
     assert report["failures"] == []
     assert report["moments"] >= 100 // step
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_removal_that_is_killed_at_a_call_that_changes_the_object_store_is_complete_after_the_next(
+    tmp_path: Path, object_server: ObjectServer
+) -> None:
+    command = [sys.executable, "-m", "tests.remembered", str(tmp_path), "5", "17", object_server.folder()]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=Path(__file__).parent.parent)
+    report = json.loads(done.stdout)
+    assert report["failures"] == []
+    assert report["moments"] >= 2
 
 
 def test_results_in_an_object_store_forget_as_those_on_a_disk(tmp_path: Path, object_server: ObjectServer) -> None:

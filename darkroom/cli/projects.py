@@ -71,7 +71,9 @@ def init(
 @app.command()
 @says
 def serve(
-    host: Annotated[str, typer.Option(help="Address of the server.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address of the server. Others than this machine's own need a password.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the server.")] = 4200,
     reports_port: Annotated[
         int | None, typer.Option(help="Port at which the pages of the nights open. Empty: the one after.")

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 
 from darkroom.errors import DarkroomError, OrchestratorError
 from darkroom.orchestrator.server import Server
@@ -60,14 +61,7 @@ def _connect(stack: contextlib.ExitStack) -> tuple[str, Server | None]:
 
     named = PREFECT_API_URL.value()
     if named:
-        problem = _problem_with_api()
-        if problem is not None:
-            raise OrchestratorError(
-                f"The Prefect server at {named} does not answer.",
-                found=problem,
-                todo="start it, or unset PREFECT_API_URL (in the environment and in the Prefect profile): "
-                "then darkroom starts a server of its own for the run",
-            )
+        check_answer(str(named))
         return str(named), None
     server = stack.enter_context(Server.private())
     address = f"http://127.0.0.1:{server.port}/api"
@@ -112,14 +106,40 @@ def environment_of(changes: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def check_answer(address: str) -> None:
+    """Raises OrchestratorError where the Prefect server at `address`, that of the settings, does not serve us."""
+    problem = _problem_with_api()
+    if _wants_a_password(problem):
+        raise OrchestratorError(
+            f"The Prefect server at {address} wants a password, or another one.",
+            found=problem,
+            todo="PREFECT_API_AUTH_STRING=user:password, as the server was started with",
+        )
+    if problem is not None:
+        raise OrchestratorError(
+            f"The Prefect server at {address} does not answer.",
+            found=problem,
+            todo="start it, or unset PREFECT_API_URL (in the environment and in the Prefect profile): "
+            "then darkroom starts a server of its own for the run",
+        )
+
+
 def _problem_with_api() -> Exception | None:
     from prefect.client.orchestration import get_client
 
     try:
         with get_client(httpx_settings={"timeout": 30}, sync_client=True) as client:
-            return client.api_healthcheck()
+            problem = client.api_healthcheck()
+            if problem is None:
+                client.api_version()  # health is told to everybody
+            return problem
     except Exception as error:
         return error
+
+
+def _wants_a_password(problem: Exception | None) -> bool:
+    answer = getattr(problem, "response", None)
+    return getattr(answer, "status_code", None) == HTTPStatus.UNAUTHORIZED
 
 
 def _gone(address: str, server: Server | None, error: Exception) -> OrchestratorError | None:

@@ -1,6 +1,7 @@
 """The pages of the nights over HTTP, for links from the Prefect UI: read-only, .html alone, nothing outside the folder.
 
-Whoever reaches the address can read them, as with the Prefect UI beside it: by default that is this machine.
+Whoever reaches the address can read them: by default that is this machine. Where the Prefect server beside it has a
+password, they have the same.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from urllib.parse import unquote, urlsplit
 
 from darkroom import pages
 from darkroom.errors import OrchestratorError
+from darkroom.orchestrator.origins import Callers, admits
 
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _ANYWHERE: Final = frozenset({"", "0.0.0.0", "::"})
 _LARGEST_PORT: Final = 65_535
 # The pages bring their styles and pictures inside them, and run nothing.
@@ -71,8 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:
-        if not self.server.knows(self.headers.get("Host", "")):
+        if not self.server.callers.know(self.headers.get("Host", ""), None):  # the Origin: nothing can be changed
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+            return
+        if not admits(self.headers.get("Authorization"), self.server.password):
+            self.send_error(HTTPStatus.UNAUTHORIZED)
             return
         page = page_at(self.server.folder, self.path)
         if page is None:
@@ -95,6 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(code)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **_HEADERS}.items():
             self.send_header(name, value)
+        if code == HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", 'Basic realm="darkroom"')
         self.end_headers()
         if with_body:
             with contextlib.suppress(ConnectionError):
@@ -109,17 +115,14 @@ class PagesServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, host: str, port: int) -> None:
+    def __init__(self, folder: Path, host: str, port: int, password: str | None = None) -> None:
         self.folder = folder
-        self._only_loopback = host in _LOOPBACK
+        self.password = password
+        # A foreign name that leads to this machine (DNS rebinding) is none of them.
+        self.callers = Callers.of(host, port, filter(None, [os.environ.get(pages.URL)]))
         self.address_family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0][0]
         super().__init__((host, port), _Handler)
         self._thread = threading.Thread(target=self.serve_forever, name="pages of the nights", daemon=True)
-
-    def knows(self, host: str) -> bool:
-        """Whether a request's Host is one of ours: a foreign name that leads to this machine (DNS rebinding) is not."""
-        name = urlsplit(f"//{host}").hostname
-        return not self._only_loopback or name in _LOOPBACK
 
     def start(self) -> None:
         """Begin to answer."""
@@ -136,7 +139,9 @@ class PagesServer(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def pages_served(folder: Path, host: str, port: int | None, beside: int) -> Iterator[str | None]:
+def pages_served(
+    folder: Path, host: str, port: int | None, beside: int, password: str | None = None
+) -> Iterator[str | None]:
     """Serve the pages of a folder while inside, and tell the runs that this process starts where; yields the address.
 
     Without a `port` it is the one after that of the Prefect server (`beside`); if something else has it, nothing is
@@ -146,7 +151,7 @@ def pages_served(folder: Path, host: str, port: int | None, beside: int) -> Iter
     try:
         if wanted > _LARGEST_PORT:
             raise OSError(f"there is no port {wanted}")
-        server = PagesServer(folder, host, wanted)
+        server = PagesServer(folder, host, wanted, password)
     except OSError as error:
         if port is None:
             yield None

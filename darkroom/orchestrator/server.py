@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http
 import http.client
 import importlib.metadata
 import json
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -115,8 +117,12 @@ def is_prefect(address: str, *, timeout: float) -> bool:
     try:
         with opener.open(f"{address}/health", timeout=timeout) as health:
             healthy = json.load(health) is True
-        with opener.open(f"{address}/admin/version", timeout=timeout) as version:
-            return healthy and isinstance(json.load(version), str)
+        try:
+            with opener.open(f"{address}/admin/version", timeout=timeout) as version:
+                return healthy and isinstance(json.load(version), str)
+        except urllib.error.HTTPError as refused:
+            # One with a password tells its health to everybody, and no more.
+            return healthy and refused.code == http.HTTPStatus.UNAUTHORIZED
     except (OSError, ValueError, http.client.HTTPException):  # also one that dies at this very moment
         return False
 

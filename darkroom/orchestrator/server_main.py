@@ -1,4 +1,4 @@
-"""A Prefect server that never outlives whoever started it. Run as a script: it knows Prefect and nothing of darkroom.
+"""A Prefect server that never outlives whoever started it. Run as a script, outside of darkroom's own processes.
 
     server_main.py private TEMPLATE      a free port of this machine, no UI, a database that is deleted at the end
     server_main.py public HOST PORT      the user's own home and database, with UI
@@ -31,6 +31,7 @@ _BACKLOG = 2048
 def main(kind: str, *arguments: str) -> None:
     """Bind, say the port, then take the seconds that Prefect needs."""
     parent = os.getppid()
+    _know_ourselves()
     if kind == "private":
         home = Path(tempfile.mkdtemp(prefix="darkroom-prefect-"))
         template = Path(arguments[0])
@@ -46,12 +47,16 @@ def main(kind: str, *arguments: str) -> None:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = _announce(socket.create_server(address, family=family, backlog=_BACKLOG))
         _know_blocks()
-        _server(listening, graceful_seconds=5).run(sockets=[listening])
+        _server(listening, host, graceful_seconds=5).run(sockets=[listening])
+
+
+def _know_ourselves() -> None:
+    """Also where darkroom runs from its source, and is not installed."""
+    sys.path.append(str(Path(__file__).parents[2]))
 
 
 def _know_blocks() -> None:
-    """Our own kinds of blocks, also where darkroom runs from its source and no entry point names them."""
-    sys.path.append(str(Path(__file__).parents[2]))
+    """Our own kinds of blocks, also where no entry point names them."""
     import darkroom.orchestrator.mail  # noqa: F401
 
 
@@ -69,16 +74,23 @@ def _run_private(listening: socket.socket, home: Path, template: Path) -> None:
         shutil.copyfile(template, database)
     if not database.exists():
         _build(database, template)
-    _server(listening, graceful_seconds=1).run(sockets=[listening])
+    _server(listening, "127.0.0.1", graceful_seconds=1).run(sockets=[listening])
 
 
-def _server(listening: socket.socket, *, graceful_seconds: int) -> Any:
+def _server(listening: socket.socket, host: str, *, graceful_seconds: int) -> Any:
     import uvicorn
     from prefect.server.api.server import create_app
+    from prefect.settings import PREFECT_SERVER_CORS_ALLOWED_ORIGINS, PREFECT_UI_API_URL
+
+    from darkroom.orchestrator.origins import Callers, OnlyOurPages
+
+    # Where a proxy shows it, the UI has to know the address, and Prefect's own setting names further pages.
+    outside = [PREFECT_UI_API_URL.value() or "", *PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value().split(",")]
+    callers = Callers.of(host, listening.getsockname()[1], outside)
 
     # The ping's limits are Prefect's own; without them a busy client loses its websocket.
     config = uvicorn.Config(
-        create_app(final=True),
+        OnlyOurPages(create_app(final=True), callers),
         log_level="error",
         lifespan="on",
         timeout_graceful_shutdown=graceful_seconds,

@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
-from darkroom.errors import OrchestratorError
-from darkroom.orchestrator.connection import reporting_to
+from darkroom.errors import OrchestratorError, WrongUse
+from darkroom.orchestrator.connection import check_answer, reporting_to
 from darkroom.orchestrator.deployments import DEPLOYMENTS, check_schedule
+from darkroom.orchestrator.origins import is_loopback
 from darkroom.orchestrator.reports_server import pages_served
 from darkroom.orchestrator.server import Server, is_prefect
 from darkroom.project import FILE, Project
@@ -35,25 +37,30 @@ def serve(
 
     A healthy Prefect server that already answers there is used, and left running. The user's Prefect home keeps the
     runs. The pages of the nights are served at `reports_port`: the one after `port`, if it is not stated. `ready` is
-    told where everything is, once it is there.
+    told where everything is, once it is there. With Prefect's setting PREFECT_SERVER_API_AUTH_STRING (user:password)
+    server and pages ask for it.
 
-    Raises: OrchestratorError, if the port is taken by something else, or the server does not start.
+    Raises: OrchestratorError, if the port is taken by something else, or the server does not start; WrongUse, if others
+    would reach a server without a password.
     """
     folder = Path.cwd()
     project = Project.read(folder)
     check_schedule(project)
+    password = _password(host)
+    known = {} if password is None else {"PREFECT_API_AUTH_STRING": password}
     address = f"http://{_reachable(host)}:{port}"
     with contextlib.ExitStack() as stack:
         stack.enter_context(_sigterm_is_ctrl_c())
         try:
-            server = _server(host, port, address)
+            server = _server(host, port, address, password)
             if server is not None:
                 stack.enter_context(server)
                 server.wait_until_healthy(f"{address}/api")
-            stack.enter_context(reporting_to(f"{address}/api"))
+            stack.enter_context(reporting_to(f"{address}/api", **known))
+            check_answer(f"{address}/api")
             results = project.place("results", folder)
             elsewhere = store_address(results) is not None
-            served = pages_served(Path(results) / "reports", host, reports_port, port)
+            served = pages_served(Path(results) / "reports", host, reports_port, port, password)
             pages = None if elsewhere else stack.enter_context(served)
             scheduled = _register(folder, project, fresh=server is not None)
             taken = f"port {port + 1} is taken; choose another with --reports-port"
@@ -68,7 +75,33 @@ def serve(
     _say("Stopped.")
 
 
-def _server(host: str, port: int, address: str) -> Server | None:
+def _password(host: str) -> str | None:
+    """The `user:password` of server and pages. Raises WrongUse where others reach them and there is none."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_SERVER_API_AUTH_STRING
+
+    todo = "PREFECT_SERVER_API_AUTH_STRING=user:password darkroom serve …; docs/operations.md, Exposing it"
+    stated = PREFECT_SERVER_API_AUTH_STRING.value() or PREFECT_API_AUTH_STRING.value()
+    password = None if stated is None else str(stated)
+    if password is None and not is_loopback(host):
+        raise WrongUse(
+            "Whoever reaches the server can start runs on this machine, and it would have no password.",
+            parameter="host",
+            expected="127.0.0.1, or a password",
+            found=host,
+            todo=todo,
+        )
+    # Prefect's server compares text, and fails where that is not ASCII.
+    if password is not None and not re.fullmatch(r"[!-9;-~]+:[!-~]+", password):
+        raise WrongUse(
+            "The password of the Prefect server is not one that every client can state.",
+            parameter="PREFECT_SERVER_API_AUTH_STRING",
+            expected="user:password, in ASCII and without spaces",
+            todo=todo,
+        )
+    return password
+
+
+def _server(host: str, port: int, address: str, password: str | None) -> Server | None:
     """A server of our own, or None where one already answers."""
     if is_prefect(f"{address}/api", timeout=5.0):
         _say(f"A Prefect server already answers at {address}: it is used, and not stopped at the end.")
@@ -87,6 +120,7 @@ def _server(host: str, port: int, address: str) -> Server | None:
             "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS", _NIGHTS_AHEAD
         ),
         "PREFECT_UI_API_URL": os.environ.get("PREFECT_UI_API_URL", f"{address}/api"),
+        **({} if password is None else {"PREFECT_SERVER_API_AUTH_STRING": password}),
     }
     return Server.public(host, port, environment)
 

@@ -68,7 +68,8 @@ def other_pages_with(storage: Storage, sought: Sought) -> Iterator[str]:
     They can be made again, and are removed whole.
     """
     for folder in storage.list(REPORTS):
-        if _NIGHT.fullmatch(folder) or folder == "labels":
+        # The page over all nights is a file, made from the commits, and names no image.
+        if _NIGHT.fullmatch(folder) or folder == "labels" or folder.endswith(".html"):
             continue
         if any(folder == f"explained-{content_id[:12]}" for content_id in sought.ids):
             yield f"{REPORTS}/{folder}"
