@@ -1,8 +1,9 @@
 """Three hundred nights of one served darkroom, a day after a day: what its processes hold, and what its database does.
 
-Server, worker, deployment, flow, decoders and model are real. Two things are not: the run that the worker starts hands
-itself over (benchmarks.handing) to the process in which a backfill scores its nights (flows.night_process), so that
-300 nights need no 300 starts, and a leak of the flow adds up; and after each night the database is made a day older.
+Server, worker, deployment and flow are real, with the proof, the page and the commit of each night. Three things are
+not. The run that the worker starts hands itself over (benchmarks.handing) to the process in which a backfill scores its
+nights (flows.night_process): 300 nights need no 300 starts, and what the flow leaks adds up. That process looks at
+images in no time (benchmarks.instant). After each night the database is made a day older.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shlex
 import socket
 import sqlite3
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -49,7 +51,7 @@ OFTEN: Final = {
 def soak() -> Mapping[str, Measured]:
     """Ratios and growth of the last third of the nights against the first, after those in which all gets warm."""
     folder, sealed = place("soak"), bundle()
-    settings = f'bundle = "{sealed.path}"\n[intake]\nsettle_seconds = 0\n'
+    settings = f'bundle = "{sealed.path}"\n[intake]\nsettle_seconds = 0\n[run]\nthumbnails = false\n'
     (folder / "darkroom.toml").write_text(settings)
     with Serve(folder, **OFTEN) as serve:
         serve.start()
@@ -96,7 +98,7 @@ def figures(samples: Sequence[Mapping[str, Any]]) -> Mapping[str, Measured]:
 def _nights(serve: Serve) -> Iterator[dict[str, Any]]:
     from prefect.client.orchestration import SyncPrefectClient
 
-    process = NightProcess()
+    process = InstantNights()
     environment = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT_SECONDS}
     with (
         SyncPrefectClient(f"{serve.address}/api") as client,
@@ -115,10 +117,34 @@ def _nights(serve: Serve) -> Iterator[dict[str, Any]]:
             if not state.is_completed():  # type: ignore[union-attr]
                 raise RuntimeError(f"the night of {night} ended as {state}\n{serve.told()[-2000:]}")
             seconds = time.perf_counter() - started
+            process.free.wait()
             yield {"night": number, "seconds": seconds, **_sample(serve)}
             a_day_passes(serve.folder / "prefect" / "prefect.db")
         process.end()
         process.wait()
+
+
+class InstantNights(NightProcess):
+    """The process of a backfill's nights; `free`: none is at work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = threading.Event()
+
+    def score(self, flow_run: str) -> dict[str, Any]:
+        """One night after another."""
+        self.free.clear()
+        try:
+            return super().score(flow_run)
+        finally:
+            self.free.set()
+
+    def _start(self) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        command = [sys.executable, "-P", "-W", "ignore", "-m", "benchmarks.instant"]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, process_group=0)
+        return self._process
 
 
 @contextmanager
@@ -151,13 +177,14 @@ def _sample(serve: Serve) -> dict[str, Any]:
     assert serve.process is not None
     worker = psutil.Process(serve.process.pid)
     (server,) = (one for one in worker.children() if "server_main" in str(one.cmdline()))
-    (nights,) = (one for one in psutil.Process().children() if "flows.night_main" in one.cmdline())
+    (nights,) = (one for one in psutil.Process().children() if "benchmarks.instant" in one.cmdline())
     home = serve.folder / "prefect"
     processes = {"server": server, "worker": worker, "nights": nights}
     return {
         "memory": {name: one.memory_info().rss for name, one in processes.items()},
         "handles": {name: one.num_fds() for name, one in processes.items()},
         "threads": {name: one.num_threads() for name, one in processes.items()},
+        "processor": {name: sum(one.cpu_times()) for name, one in processes.items()},
         "children": {name: len(one.children(recursive=True)) for name, one in processes.items()},
         "database": sum(path.stat().st_size for path in home.glob("prefect.db*")),
         "files": sum(len(names) for _, _, names in os.walk(home)),
