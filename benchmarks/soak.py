@@ -44,7 +44,7 @@ FIRST: Final = date(2026, 1, 1)
 OFTEN: Final = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "15",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ORPHAN_CLEANUP_LOOP_SECONDS": "15",
-    "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
 }
 
 
@@ -113,7 +113,7 @@ def _nights(serve: Serve) -> Iterator[dict[str, Any]]:
             asked = {"night": NightOptions(night=night).model_dump(mode="json")}
             run = client.create_flow_run_from_deployment(score, parameters=asked, job_variables={"command": command})
             while not (state := client.read_flow_run(run.id).state).is_final():  # type: ignore[union-attr]
-                time.sleep(0.1)
+                time.sleep(0.5)
             if not state.is_completed():  # type: ignore[union-attr]
                 raise RuntimeError(f"the night of {night} ended as {state}\n{serve.told()[-2000:]}")
             seconds = time.perf_counter() - started
