@@ -14,7 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from benchmarks.at_once import at_once
 from benchmarks.harness import Measured, Row
+from benchmarks.real_faults import real_faults
+from benchmarks.soak import soak
 from tests.faults import BETWEEN_NIGHTS, IN_THE_STORE, ON_DISK
 from tests.plugins.object_store import running
 
@@ -78,4 +81,10 @@ def attacks() -> Mapping[str, Measured]:
     }
 
 
-ROWS: Mapping[str, Row] = {"faults": faults, "attacks": attacks}
+ROWS: Mapping[str, Row] = {
+    "faults": faults,
+    "real_faults": real_faults,
+    "soak": soak,
+    "at_once": at_once,
+    "attacks": attacks,
+}

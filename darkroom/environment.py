@@ -21,6 +21,10 @@ READ: Final = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "The same, of the terminal only.",
     "PREFECT_SERVER_LOGGING_LEVEL": "How much the server of `darkroom serve` says. Unset: ERROR.",
     "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "How many nights `darkroom serve` plans ahead. Unset: 14.",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "What the server of `darkroom serve` clears away. Unset: "
+    "events,flow_runs.",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "For how many seconds it keeps runs that have ended. Unset: "
+    "7776000, which is 90 days.",
     "PREFECT_SERVER_DATABASE_CONNECTION_URL": "Another database of the server than SQLite, such as "
     "postgresql+asyncpg://…. Read by Prefect.",
     "PREFECT_UI_API_URL": "Where the pages of `darkroom serve` find the server, behind a proxy.",

@@ -3,79 +3,29 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tasks.bundle import Bundle
+from tests.postgres import Postgres, running, tools
+from tests.served import free_port
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 
-@dataclass
-class Postgres:
-    """A cluster of Debian's package, which nobody else uses."""
-
-    tools: Path
-    port: int
-
-    @property
-    def address(self) -> str:
-        """As Prefect wants it."""
-        return f"postgresql+asyncpg://prefect:secret@127.0.0.1:{self.port}/prefect"
-
-    def ask(self, sql: str, database: str = "prefect") -> str:
-        command = [
-            self.tools / "psql",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            f"{self.port}",
-            "-U",
-            "postgres",
-            "-Atc",
-            sql,
-            database,
-        ]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Postgres]:
-    on_path = shutil.which("pg_ctl")
-    found = [*Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), *([Path(on_path).resolve()] if on_path else [])]
-    if not found:
+def postgres() -> Iterator[Postgres]:
+    found = tools()
+    if found is None:
         pytest.skip("no Postgres on this machine")
-    tools = found[0].parent
-    cluster = Path(f"/tmp/darkroom-postgres-{os.getpid()}")
-    # Postgres does not run as root, and Debian's package makes a user for it.
-    as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    port = free_port()
-    subprocess.run([*as_owner, tools / "initdb", "-D", cluster, "-A", "trust", "-U", "postgres"], check=True, cwd="/")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={cluster} -c fsync=off"
-    control = [*as_owner, tools / "pg_ctl", "-D", cluster, "-w"]
-    subprocess.run([*control, "-o", options, "-l", cluster / "log", "start"], check=True, cwd="/")
-    try:
-        postgres = Postgres(tools, port)
-        postgres.ask("CREATE ROLE prefect LOGIN PASSWORD 'secret'", "postgres")
-        postgres.ask("CREATE DATABASE prefect OWNER prefect", "postgres")
-        yield postgres
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, cwd="/")
-        shutil.rmtree(cluster, ignore_errors=True)
+    with running(found) as cluster:
+        yield cluster
 
 
 def test_serve_keeps_its_runs_in_postgres_and_a_deployed_run_completes(

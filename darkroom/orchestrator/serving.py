@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 from darkroom.errors import OrchestratorError, WrongUse
@@ -22,8 +23,15 @@ from darkroom.orchestrator.server import Server, is_prefect
 from darkroom.project import FILE, Project
 from darkroom.storage import store_address
 
-# A machine that was off for two weeks scores all of them.
-_NIGHTS_AHEAD = "14"
+# Of the server, unless the environment says otherwise.
+_DEFAULTS: Final = {
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    # A machine that was off for two weeks scores all of them; with Prefect's three it would lose the later nights.
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "14",
+    # Prefect keeps runs for ever, and its database would grow every night. What was scored is not in it.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(90 * 86_400),
+}
 
 
 def serve(
@@ -109,16 +117,12 @@ def _server(host: str, port: int, address: str, password: str | None) -> Server 
     _check_free(host, port)
     _say("The Prefect server is starting; the first time this takes a quarter of a minute.")
     environment = {
+        **_DEFAULTS,
         **{name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"},
         "PREFECT_SERVER_API_HOST": host,
         "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_LOGGING_LEVEL": os.environ.get("PREFECT_SERVER_LOGGING_LEVEL", "ERROR"),
         # In memory, the slot of a run would be lost together with the server, and nobody could give it back.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        # Three is Prefect's own: a machine that is off for longer would lose the nights after that.
-        "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": os.environ.get(
-            "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS", _NIGHTS_AHEAD
-        ),
         "PREFECT_UI_API_URL": os.environ.get("PREFECT_UI_API_URL", f"{address}/api"),
         **({} if password is None else {"PREFECT_SERVER_API_AUTH_STRING": password}),
     }

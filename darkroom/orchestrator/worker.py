@@ -65,6 +65,7 @@ class EndingWorker(ProcessWorker):
         super().__init__(work_pool_name=work_pool_name, name=worker_name())
         self._processes: dict[int, UUID] = {}
         self._turns: dict[UUID, UUID] = {}
+        self._one_at_a_time: dict[UUID, bool] = {}
         self._runs = 0
         self._ending = False
 
@@ -83,19 +84,23 @@ class EndingWorker(ProcessWorker):
         return [] if self._ending else await super().get_and_submit_flow_runs()
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
+        deployments = {entry.flow_run.deployment_id for entry in flow_run_response}
+        for deployment in deployments - self._one_at_a_time.keys() - {None}:
+            limit = (await self.client.read_deployment(deployment)).global_concurrency_limit
+            self._one_at_a_time[deployment] = limit is not None and limit.limit == 1
         return await super()._submit_scheduled_flow_runs(self._in_turn(flow_run_response))
 
     def _in_turn(self, found: list[WorkerFlowRunResponse]) -> list[WorkerFlowRunResponse]:
-        """Of the planned runs of a deployment only the oldest, and only when none is at work here.
+        """Of a deployment that has one run at a time only the oldest, and only when none is at work here.
 
-        Prefect would try all nights that wait, again and again, with two lines in the log each time, and score them in
-        no order.
+        Prefect would try all nights that wait, again and again, with two lines in the log each time, score them in no
+        order, and let each wait for half a minute although its turn has come.
         """
         at_work = {*self._submitting_flow_run_ids, *self._processes.values()}
         in_turn = []
         for entry in sorted(found, key=lambda entry: entry.flow_run.expected_start_time or _LONG_AGO):
             run = entry.flow_run
-            if run.auto_scheduled and run.deployment_id is not None:
+            if run.deployment_id is not None and self._one_at_a_time[run.deployment_id]:
                 if self._turns.get(run.deployment_id) in at_work:
                     continue
                 self._turns[run.deployment_id] = run.id
