@@ -10,7 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from benchmarks.fuzz import fuzz
 from benchmarks.harness import Measured, Row
+from benchmarks.mutated import mutated
 from tests.faults import BETWEEN_NIGHTS, IN_THE_STORE, ON_DISK
 from tests.plugins.object_store import running
 
@@ -48,4 +50,4 @@ def _struck(kinds: Iterable[str], step: int, address: str = "") -> list[Any]:
     return told
 
 
-ROWS: Mapping[str, Row] = {"faults": faults}
+ROWS: Mapping[str, Row] = {"faults": faults, "fuzz": fuzz, "mutated": mutated}

@@ -5,12 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tasks.bundle import Bundle, SealedContents, choose_goldens, find_bundle, open_bundle, seal_bundle
+from tasks.bundle import Bundle, SealedContents, find_bundle, open_bundle, seal_bundle
 from tasks.inference import Engine, load_engine
-from tests.tiny import CLASSES, draw_images, profile_of, tiny_model, tiny_preprocessing
+from tests.tiny import draw_images, sealed_contents
 
 
 @pytest.fixture(scope="session")
@@ -24,20 +23,8 @@ def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_contents(tmp_path_factory: pytest.TempPathFactory, tiny_photos: Path) -> SealedContents:
     """What a training would hand to the seal."""
-    model = tiny_model(tmp_path_factory.mktemp("model") / "tiny.keras")
-    preprocessing = tiny_preprocessing()
-    profile, embeddings = profile_of(sorted(tiny_photos.iterdir()), preprocessing, load_engine(model, "embedding"))
-    return SealedContents(
-        model_path=model,
-        preprocessing=preprocessing,
-        classes=CLASSES,
-        embedding_layer="embedding",
-        profile=profile,
-        embeddings=embeddings,
-        goldens=choose_goldens(profile, tiny_photos),
-        metrics={"accuracy": np.float32(0.5), "per class": {"bolt": float("nan")}},
-        files={"suite.json": b'{"suite": 1}', "drift.json": b"{}", "card.md": b"# A card\n"},
-    )
+    files = {"suite.json": b'{"suite": 1}', "drift.json": b"{}", "card.md": b"# A card\n"}
+    return sealed_contents(tmp_path_factory.mktemp("model") / "tiny.keras", tiny_photos, files)
 
 
 @pytest.fixture(scope="session")
