@@ -297,7 +297,7 @@ HOSTILE = {
     "half a character in a name": '[{"path": "a/one.jpg", "predicted": "\\ud800"}]',
     "a class that is a megabyte": f"path,predicted\na/one.jpg,{'x' * 100_000}\n",
     "a path of many folders": json.dumps([{"path": "/" + "x/" * 300_000, "predicted": "nut"}]),
-    "times that Python does not know": _parquet(path=pa.array(["a"]), at=pa.array([2**62], pa.timestamp("s"))),
+    "times that Python does not know": _parquet(path=pa.array(["a"]), at=pa.array([2**62], pa.timestamp("ms"))),
     "maps of lists": _parquet(
         path=pa.array(["a"]), scores=pa.array([[([1], 2.0)]], pa.map_(pa.list_(pa.int8()), pa.float32()))
     ),
