@@ -15,7 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from benchmarks.at_once import at_once
+from benchmarks.fuzz import fuzz
 from benchmarks.harness import Measured, Row
+from benchmarks.mutated import mutated
 from benchmarks.real_faults import real_faults
 from benchmarks.soak import soak
 from tests.faults import BETWEEN_NIGHTS, IN_THE_STORE, ON_DISK
@@ -59,15 +61,14 @@ def attacks() -> Mapping[str, Measured]:
     """Attacks by name, each carried out in a folder of its own: how many there are, and how many are not refused."""
     from tasks.bundle import seal_bundle
     from tests.attacks import ATTACKS, Workshop, carried_out
-    from tests.plugins.tiny_bundle import contents
-    from tests.tiny import draw_images
+    from tests.tiny import draw_images, sealed_contents
 
     trials = []
     with TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "photos").mkdir()
         draw_images(place / "photos")
-        sealed = seal_bundle(place / "models", "tiny", contents(place, place / "photos")).path
+        sealed = seal_bundle(place / "models", "tiny", sealed_contents(place / "tiny.keras", place / "photos")).path
         for number, attack in enumerate(ATTACKS):
             (place / f"{number}").mkdir()
             refused, said = carried_out(attack, Workshop(place / f"{number}", sealed))
@@ -87,4 +88,6 @@ ROWS: Mapping[str, Row] = {
     "soak": soak,
     "at_once": at_once,
     "attacks": attacks,
+    "fuzz": fuzz,
+    "mutated": mutated,
 }

@@ -23,9 +23,12 @@ pickling, because they travel between processes.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from darkroom.names import without_credentials
+
+# What was expected and found may quote a file that somebody else wrote: a cell of megabytes is no sentence.
+_LONGEST: Final = 1000
 
 
 class DarkroomError(Exception):
@@ -48,8 +51,8 @@ class DarkroomError(Exception):
         self.what = what
         self.parameter = parameter
         self.file = None if file is None else without_credentials(str(file))
-        self.expected = None if expected is None else without_credentials(str(expected))
-        self.found = None if found is None else without_credentials(str(found))
+        self.expected = _quoted(expected)
+        self.found = _quoted(found)
         self.todo = todo
 
     def __str__(self) -> str:
@@ -82,6 +85,11 @@ class DarkroomError(Exception):
             "found": self.found,
             "todo": self.todo,
         }
+
+
+def _quoted(value: object) -> str | None:
+    text = None if value is None else without_credentials(str(value))
+    return text if text is None or len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _rebuild(

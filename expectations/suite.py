@@ -7,8 +7,9 @@ break it on an unchanged night comes from held-out images, at the size of the ni
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -30,14 +31,12 @@ _SIZES: Final = (10, 25, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 _WITHIN_GROUP: Final = 0.3
 # What decides whether an image was prepared as the model's own were; the rest only warns.
 CRITICAL: Final = frozenset({"mode", "channels", "bit_depth", "width", "height", "aspect_ratio"})
-_KINDS: Final = frozenset(
-    {
-        "expect_column_values_to_not_be_null",
-        "expect_column_values_to_be_in_set",
-        "expect_column_values_to_be_between",
-    }
-)
-_ARGUMENTS: Final = frozenset({"column", "min_value", "max_value", "value_set", "mostly"})
+# Of each kind, what it says beside its column: one of these at least.
+_KINDS: Final = {
+    "expect_column_values_to_not_be_null": frozenset({"column"}),
+    "expect_column_values_to_be_in_set": frozenset({"value_set"}),
+    "expect_column_values_to_be_between": frozenset({"min_value", "max_value"}),
+}
 ALWAYS_MEASURED: Final = ("predicted_class", "confidence")
 
 
@@ -82,10 +81,19 @@ class LearnedSuite:
     def from_json(cls, text: str) -> LearnedSuite:
         """The other way. Raises ValueError for a suite that learn_suite could not have written."""
         stored = json.loads(text)
-        for expectation in stored["suite"]["expectations"]:
-            _check_learned(expectation)
         usual = {name: Rate(**values) for name, values in stored["usual"].items()}
-        return cls(stored["suite"], {int(n): shares for n, shares in stored["mostly"].items()}, usual)
+        mostly = {int(n): shares for n, shares in stored["mostly"].items()}
+        if not mostly or not all(_is_usual(name, rate) for name, rate in usual.items()):
+            raise ValueError("rates that are never learned")
+        given = {
+            "table": {f"most_{name}" for name in usual},
+            "row": set.intersection(*({*map(mostly_parameter, shares)} for shares in mostly.values())),
+        }
+        for expectation in stored["suite"]["expectations"]:
+            _check_learned(expectation, given)
+        for share in (share for shares in mostly.values() for share in shares.values()):
+            _require(_is_number(share) and 0 <= share <= 1, "mostly", share)
+        return cls(stored["suite"], mostly, usual)
 
     def mostly_at(self, n: int) -> Mapping[str, float]:
         """The shares for a night of n rows: those of the next smaller size, which are never stricter."""
@@ -142,28 +150,49 @@ def mostly_parameter(identity: str) -> str:
     return "mostly_" + identity.partition(":")[0]
 
 
-def _check_learned(expectation: Mapping[str, Any]) -> None:
+def _check_learned(expectation: Mapping[str, Any], given: Mapping[str, Set[str]]) -> None:
     """A bundle may be a stranger's, and Great Expectations runs what is asked of it: a row condition is evaluated as
-    Python, other kinds read tables by SQL, and a parameter is an expression.
+    Python, other kinds read tables by SQL, and a parameter is an expression. What else is never learned would stop a
+    night at its first shard. `given` are the parameters that there are, by level.
     """
-    kwargs = expectation["kwargs"]
-    if expectation["type"] not in _KINDS:
-        raise ValueError(f"an expectation of the kind {expectation['type']!r}, which is never learned")
-    unknown = sorted(kwargs.keys() - _ARGUMENTS)
+    kind, kwargs, meta = expectation["type"], expectation["kwargs"], expectation["meta"]
+    if kind not in _KINDS:
+        raise ValueError(f"an expectation of the kind {kind!r}, which is never learned")
+    unknown = sorted(kwargs.keys() - _KINDS[kind] - {"column", "mostly"})
     if unknown or not isinstance(kwargs["column"], str):
         raise ValueError(f"an expectation with {', '.join(unknown) or 'no column'}, which is never learned")
+    _require(bool(kwargs.keys() & _KINDS[kind]), "nothing to expect", kwargs)
+    _require(meta["level"] in given, "level", meta["level"])
+    for name in ("id", "sentence", "otherwise"):
+        _require(isinstance(meta.get(name, ""), str) and (name in meta or name == "otherwise"), name, meta.get(name))
+    _require(expectation["severity"] in [*Severity], "severity", expectation["severity"])
     for name, value in kwargs.items():
-        values = value if isinstance(value, list) else [value]
-        if not all(isinstance(one, str | float | int) or _is_parameter(one) for one in values):
-            raise ValueError(f"an expectation with {name} {str(value)[:80]}, which is never learned")
+        if name == "value_set":
+            _require(isinstance(value, list) and all(isinstance(one, str) or _is_number(one) for one in value), name, value)
+        elif name != "column":
+            _require(_is_number(value) or _parameter(value) in given[meta["level"]], name, value)
 
 
-def _is_parameter(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and list(value) == ["$PARAMETER"]
-        and re.fullmatch(r"(mostly|most)_\w+", str(value["$PARAMETER"])) is not None
-    )
+def _require(learned: bool, name: str, value: object) -> None:
+    if not learned:
+        raise ValueError(f"an expectation with {name} {str(value)[:80]}, which is never learned")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _is_usual(name: str, rate: Rate) -> bool:
+    numbers = all(_is_number(value) for value in (rate.happened, rate.n, rate.effect))
+    return name in _FLOORS and numbers and 0 <= rate.happened <= rate.n and rate.effect >= 1
+
+
+def _parameter(value: object) -> str | None:
+    """The name of a parameter, where it is one, and no expression."""
+    if not isinstance(value, dict) or list(value) != ["$PARAMETER"]:
+        return None
+    name = str(value["$PARAMETER"])
+    return name if re.fullmatch(r"(mostly|most)_\w+", name) else None
 
 
 def _numeric(name: str, values: pd.Series, groups: int) -> dict[str, Any] | None:

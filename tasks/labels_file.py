@@ -192,7 +192,7 @@ def _whole(value: Any, file: Path) -> int | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = 0.0
     if not 1 <= number <= _MOST_ROWS or number != int(number):
         raise WrongUse(

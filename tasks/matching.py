@@ -34,6 +34,7 @@ def match_paths(stated: Sequence[str], photos: Sequence[str], file: Path) -> Mat
         parts = _parts(photo)
         for start in range(len(parts)):
             index[parts[start:]].append(position)
+    longest = max(map(len, index), default=0)
     exact = {photo: position for position, photo in enumerate(photos)}
     # Windows and macOS do not tell `A.JPG` from `a.jpg`: asked only where nothing else matches.
     folded: dict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -46,6 +47,7 @@ def match_paths(stated: Sequence[str], photos: Sequence[str], file: Path) -> Mat
             found.append(exact[text])
             continue
         parts = _parts(text)
+        parts = parts[max(0, len(parts) - longest) :]  # of a path with thousands of parts no photo has a longer tail
         tail, positions = _longest(parts, index)
         if not positions:
             tail, positions = _longest(tuple(part.casefold() for part in parts), folded)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import WrongUse
-from tasks.predictions_table import Columns
+from tasks.predictions_table import Columns, check_cells
 
 _PREFIXES: Final = ("p_", "prob_", "probability_", "proba_", "class_", "score_", "logit_", "p", "prob", "")
 _LISTS: Final = ("probabilities", "probability", "probs", "proba", "softmax", "scores", "outputs", "output")
@@ -35,7 +35,7 @@ _LABELS: Final = (
     "category",
 )
 _NUMBER: Final = re.compile(r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)", re.IGNORECASE)
-_DIGITS: Final = re.compile(r"[-+]?\d*(?:[.,](\d*))?(?:[eE]([-+]?\d+))?$")
+_DIGITS: Final = re.compile(r"[-+]?\d*(?:[.,](\d*))?(?:[eE]([-+]?\d{1,9}))?$")
 
 
 def class_columns(table: Columns, classes: tuple[str, ...], file: Path) -> dict[str, str] | None:
@@ -67,10 +67,10 @@ def class_columns(table: Columns, classes: tuple[str, ...], file: Path) -> dict[
     )
 
 
-def expanded(table: Columns) -> Columns:
+def expanded(table: Columns, file: Path) -> Columns:
     """A column of class → number, each class as a column of its own: the order in which a cell lists them says nothing.
 
-    Arrow's maps come as pairs.
+    Arrow's maps come as pairs. Raises: WrongUse for more cells than a table may have.
     """
     cells: dict[str, list[Any]] = {}
     for column, values in table.cells.items():
@@ -78,14 +78,16 @@ def expanded(table: Columns) -> Columns:
         if not any(mapped):
             cells[column] = list(values)
             continue
-        for key in dict.fromkeys(key for one in mapped for key in one):
+        keys = dict.fromkeys(key for one in mapped for key in one)
+        check_cells(file, table.rows, len(cells) + len(keys))
+        for key in keys:
             cells.setdefault(key, [one.get(key) for one in mapped])
     return replace(table, cells=cells)
 
 
 def _mapping(cell: Any) -> dict[str, Any]:
     if isinstance(cell, list) and cell and all(isinstance(one, tuple) and len(one) == 2 for one in cell):
-        cell = dict(cell)
+        return {str(key): value for key, value in cell}
     return {str(key): value for key, value in cell.items()} if isinstance(cell, Mapping) else {}
 
 
@@ -112,7 +114,7 @@ def _parsed(cell: Any) -> list[float]:
     if isinstance(cell, list | tuple):
         try:
             return [float(value) for value in cell]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # a whole number of hundreds of digits
             return []
     return []
 
@@ -186,7 +188,7 @@ def _number(cell: Any, *, comma: bool) -> float:
             return math.nan
     try:
         return float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

@@ -88,7 +88,7 @@ def read_predictions(file: Path, classes: Sequence[str], photos: Sequence[str]) 
     Raises: WrongUse for what cannot be read, has no path column or no prediction, names an unknown class, a photo that
     is ambiguous, or one photo twice with two answers; and where no row is left.
     """
-    table = expanded(read_columns(file))
+    table = expanded(read_columns(file), file)
     column = _path_column(table, classes, file)
     names = ["" if cell is None else str(cell) for cell in table.cells[column]]
     matched = match_paths(names, photos, file)

@@ -34,6 +34,12 @@ def test_a_message_names_file_expectation_finding_and_remedy() -> None:
     ]
 
 
+def test_what_somebody_else_wrote_is_quoted_in_a_few_words() -> None:
+    error = DarkroomError("It broke.", expected="y" * 10**6, found="x" * 10**6)
+    assert len(str(error)) < 2500
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_error_has_a_documented_exit_code_and_stands_in_the_tree(kind: type[DarkroomError]) -> None:
     assert kind.exit_code in (1, 2, 3)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkroom.errors import WrongUse
+from tasks import predictions_table
 from tasks.matching import match_paths
 from tasks.predictions_file import Predictions, read_predictions
 
@@ -270,3 +274,49 @@ def test_a_file_of_nothing_is_refused(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(WrongUse):
         read_predictions(file, ("glass", "metal"), ("a.jpg",))
+
+
+def _parquet(**columns: pa.Array) -> bytes:
+    held = io.BytesIO()
+    pq.write_table(pa.table(columns), held)
+    return held.getvalue()
+
+
+DIGITS = "9" * 5000
+HOSTILE = {
+    "spaces of Unicode": "\u00a0\u2003\n\u00a0",
+    "quotes with nothing in them": '""\n""\n',
+    "a header of a megabyte": "path," + "x" * 1_000_000,
+    "a number of thousands of digits": f'[{{"path": "a/one.jpg", "nut": {DIGITS}, "bolt": 0, "10 mm": 0}}]',
+    "a number that no float holds": f'[{{"path": "a/one.jpg", "nut": {DIGITS[:400]}, "bolt": 0, "10 mm": 0}}]',
+    "a list of such numbers": f'[{{"path": "a/one.jpg", "probabilities": [{DIGITS[:400]}, 0, 0]}}]',
+    "an exponent of thousands of digits": f"path,nut,bolt,10 mm\na/one.jpg,1e{DIGITS},0,0\n",
+    "JSON lines that are nested without end": '{"path": "a/one.jpg"}\n' + "[" * 100_000,
+    "a column for each record": json.dumps([{f"{n}": 0} for n in range(20_000)]),
+    "a class for each record": json.dumps([{"path": "a/one.jpg", "probabilities": {f"{n}": 0}} for n in range(20_000)]),
+    "half a character in a name": '[{"path": "a/one.jpg", "predicted": "\\ud800"}]',
+    "a class that is a megabyte": f"path,predicted\na/one.jpg,{'x' * 100_000}\n",
+    "a path of many folders": json.dumps([{"path": "/" + "x/" * 300_000, "predicted": "nut"}]),
+    "times that Python does not know": _parquet(path=pa.array(["a"]), at=pa.array([2**62], pa.timestamp("ms"))),
+    "maps of lists": _parquet(
+        path=pa.array(["a"]), scores=pa.array([[([1], 2.0)]], pa.map_(pa.list_(pa.int8()), pa.float32()))
+    ),
+}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
+def test_what_somebody_made_to_do_harm_is_refused_in_a_few_words(tmp_path: Path, data: str | bytes) -> None:
+    with pytest.raises(WrongUse) as refused:
+        read(written(tmp_path, data))
+    assert len(str(refused.value)) < 4000
+
+
+def test_a_table_that_unpacks_to_more_cells_than_a_file_is_worth_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, _parquet(path=pa.array(PHOTOS), predicted=pa.array(["nut"] * 4)))
+    assert len(read(file)) == 4
+    monkeypatch.setattr(predictions_table, "_MOST_CELLS", 7)
+    with pytest.raises(WrongUse, match="4 rows of 2 columns"):
+        read(file)

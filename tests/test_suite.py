@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,6 +99,46 @@ def test_a_suite_survives_being_written(suite: LearnedSuite) -> None:
     again = LearnedSuite.from_json(suite.to_json())
     assert again.to_json() == suite.to_json()
     assert again.limits(300) == suite.limits(300)
+
+
+def between(stored: Any) -> Any:
+    """An expectation of a row that has bounds."""
+    return next(one for one in stored["suite"]["expectations"] if "min_value" in one["kwargs"])
+
+
+NEVER_LEARNED: dict[str, Callable[[Any], object]] = {
+    "no size of a night": lambda stored: stored["mostly"].clear(),
+    "no share for one of them": lambda stored: stored["mostly"]["50"].popitem(),
+    "a share of two": lambda stored: stored["mostly"]["50"].update(dict.fromkeys(stored["mostly"]["50"], 2)),
+    "a level of its own": lambda stored: between(stored)["meta"].update(level="column"),
+    "a sentence that is none": lambda stored: between(stored)["meta"].update(sentence=["a"]),
+    "no name": lambda stored: between(stored)["meta"].pop("id"),
+    "a severity of its own": lambda stored: between(stored).update(severity="deadly"),
+    "a bound that is a word": lambda stored: between(stored)["kwargs"].update(max_value="high"),
+    "a bound without end": lambda stored: between(stored)["kwargs"].update(max_value=float("inf")),
+    "a parameter of the night for a row": lambda stored: between(stored)["kwargs"].update(
+        mostly={"$PARAMETER": "most_suspect"}
+    ),
+    "a set that is a word": lambda stored: between(stored).update(
+        type="expect_column_values_to_be_in_set", kwargs={"column": "mode", "value_set": "RGB"}
+    ),
+    "nothing to expect": lambda stored: between(stored).update(kwargs={"column": "mode"}),
+    "a rate of another thing": lambda stored: stored["usual"].update(happy=stored["usual"]["suspect"]),
+    "a rate that divides by nothing": lambda stored: stored["usual"]["suspect"].update(effect=0),
+    "more than all": lambda stored: stored["usual"]["suspect"].update(n=0),
+    "no rates": lambda stored: stored.update(usual=3),
+}
+
+
+@pytest.mark.parametrize("change", NEVER_LEARNED.values(), ids=NEVER_LEARNED.keys())
+def test_a_suite_that_would_stop_a_night_is_refused_when_it_is_read(
+    suite: LearnedSuite, change: Callable[[Any], object]
+) -> None:
+    stored = json.loads(suite.to_json())
+    change(stored)
+    with pytest.raises((ValueError, KeyError, AttributeError)):
+        LearnedSuite.from_json(json.dumps(stored))
+
 
 
 TEAM = {

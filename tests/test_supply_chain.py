@@ -77,7 +77,7 @@ def test_the_lock_is_all_that_darkroom_and_its_extras_need_and_no_more() -> None
 
 
 def test_every_extra_that_runs_somewhere_is_in_the_lock() -> None:
-    assert {*PROJECT["project"]["optional-dependencies"]} == {*EXTRAS_OF_THE_LOCK, "test", "dev"}
+    assert {*PROJECT["project"]["optional-dependencies"]} == {*EXTRAS_OF_THE_LOCK, "test", "dev", "fuzz"}
 
 
 def test_what_builds_the_wheel_is_pinned_where_it_is_built() -> None:

@@ -7,14 +7,17 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from darkroom import schemas
-from tasks.inference import Engine
+from tasks.bundle import SealedContents, choose_goldens
+from tasks.inference import Engine, load_engine
 from tasks.preprocessing import Preprocessing, prepare
 from tasks.presets import preset
 
@@ -134,6 +137,28 @@ def profile_of(paths: list[Path], preprocessing: Preprocessing, engine: Engine) 
             }
         )
     return pd.DataFrame(rows)[schemas.PROFILE.names], outputs.embedding.astype(np.float16)
+
+
+# Of a bundle that is opened, and judges nothing.
+_FILES: Final = {"suite.json": b'{"suite": 1}', "drift.json": b"{}", "card.md": b"# A card\n"}
+
+
+def sealed_contents(model: Path, photos: Path, files: Mapping[str, bytes] = _FILES) -> SealedContents:
+    """What a training of the tiny model, which is saved at `model`, on these photos would hand to the seal."""
+    tiny_model(model)
+    preprocessing = tiny_preprocessing()
+    profile, embeddings = profile_of(sorted(photos.iterdir()), preprocessing, load_engine(model, "embedding"))
+    return SealedContents(
+        model_path=model,
+        preprocessing=preprocessing,
+        classes=CLASSES,
+        embedding_layer="embedding",
+        profile=profile,
+        embeddings=embeddings,
+        goldens=choose_goldens(profile, photos),
+        metrics={"accuracy": np.float32(0.5), "per class": {"bolt": float("nan")}},
+        files=files,
+    )
 
 
 def in_new_process(code: str, *arguments: object) -> subprocess.Popen[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tasks.bundle import Bundle, SealedContents, choose_goldens, find_bundle, open_bundle, seal_bundle
+from tasks.bundle import Bundle, SealedContents, find_bundle, open_bundle, seal_bundle
 from tasks.inference import Engine, load_engine
-from tests.tiny import CLASSES, draw_images, profile_of, tiny_model, tiny_preprocessing
+from tests.tiny import draw_images, sealed_contents
 
 
 @pytest.fixture(scope="session")
@@ -23,25 +22,8 @@ def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_contents(tmp_path_factory: pytest.TempPathFactory, tiny_photos: Path) -> SealedContents:
-    return contents(tmp_path_factory.mktemp("model"), tiny_photos)
-
-
-def contents(folder: Path, photos: Path) -> SealedContents:
-    """What a training would hand to the seal; the model is written to the folder."""
-    model = tiny_model(folder / "tiny.keras")
-    preprocessing = tiny_preprocessing()
-    profile, embeddings = profile_of(sorted(photos.iterdir()), preprocessing, load_engine(model, "embedding"))
-    return SealedContents(
-        model_path=model,
-        preprocessing=preprocessing,
-        classes=CLASSES,
-        embedding_layer="embedding",
-        profile=profile,
-        embeddings=embeddings,
-        goldens=choose_goldens(profile, photos),
-        metrics={"accuracy": np.float32(0.5), "per class": {"bolt": float("nan")}},
-        files={"suite.json": b'{"suite": 1}', "drift.json": b"{}", "card.md": b"# A card\n"},
-    )
+    """What a training would hand to the seal."""
+    return sealed_contents(tmp_path_factory.mktemp("model") / "tiny.keras", tiny_photos)
 
 
 @pytest.fixture(scope="session")
