@@ -415,9 +415,12 @@ class TestBehindTheProxyOfTheDocuments:
         kept = [path for path in folder.rglob("*") if path.is_file() and PAIR.encode() in path.read_bytes()]
         assert kept == []
 
-    def test_a_command_without_the_password_says_which_variable_has_it(self, exposed: Exposed, bundle: Bundle) -> None:
+    def test_a_night_that_would_report_without_the_password_says_which_variable_has_it(
+        self, exposed: Exposed, bundle: Bundle, tmp_path: Path
+    ) -> None:
         environment = {**exposed.elsewhere, "PREFECT_API_AUTH_STRING": "ada:wrong"}
-        command = [sys.executable, "-m", "darkroom.cli", "verify", str(bundle.path)]
+        places = [str(bundle.path), str(exposed.serving.folder / "inbox"), "--results", str(tmp_path / "results")]
+        command = [sys.executable, "-m", "darkroom.cli", "score", *places]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 3, done.stderr
         assert "wants a password" in done.stderr
