@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks.bundle import Bundle, SealedContents, find_bundle, open_bundle, seal_bundle
 from tasks.inference import Engine, load_engine
-from tests.tiny import draw_images, sealed_contents
+from tests.tiny import draw_images, sealed_contents, tiny_preprocessing
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +25,8 @@ def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_contents(tmp_path_factory: pytest.TempPathFactory, tiny_photos: Path) -> SealedContents:
     """What a training would hand to the seal."""
     files = {"suite.json": b'{"suite": 1}', "drift.json": b"{}", "card.md": b"# A card\n"}
-    return sealed_contents(tmp_path_factory.mktemp("model") / "tiny.keras", tiny_photos, files)
+    model = tmp_path_factory.mktemp("model") / "tiny.keras"
+    return replace(sealed_contents(model, tiny_photos, tiny_preprocessing()), files=files)
 
 
 @pytest.fixture(scope="session")
