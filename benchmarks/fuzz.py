@@ -61,7 +61,9 @@ def fuzz() -> Mapping[str, Measured]:
     return {
         "fuzz_findings": Measured(len(found), "; ".join(found) or per_door, [vars(one) for one in told], [SEED]),
         "fuzz_doors": Measured(len(told)),
-        "fuzz_inputs": Measured(sum(one.executions for one in told), f"the fewest, {fewest.executions:,}: {fewest.door}"),
+        "fuzz_inputs": Measured(
+            sum(one.executions for one in told), f"the fewest, {fewest.executions:,}: {fewest.door}"
+        ),
         "fuzz_slowest_seconds": Measured(slowest.slowest, f"{slowest.door}; whole seconds"),
     }
 

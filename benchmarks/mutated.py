@@ -26,15 +26,14 @@ from benchmarks.harness import Measured
 from benchmarks.million import peak_of, room
 from darkroom import results as committed
 from darkroom.reasons import FileStatus, Reason
-from darkroom.settings import ExaminationOptions, HeadOptions, TrainingRecipe
-from tasks.bundle import Bundle, open_bundle
+from tasks.bundle import Bundle, seal_bundle
 from tasks.decode import Limits
 from tasks.formats import FORMAT_EXTENSIONS, sniff
 from tasks.intake import IMAGE_SUFFIXES
 from tasks.knobs import FORMATS
 from tests.doors import several
 from tests.mutations import mutated as mutate
-from tests.tiny import drawn, encoded
+from tests.tiny import draw_images, drawn, encoded, knowing, sealed_contents, tiny_preprocessing
 
 FILES: Final = 100_000
 A_NIGHT: Final = 20_000
@@ -118,25 +117,12 @@ def mutated(files: int = FILES, a_night: int = A_NIGHT) -> Mapping[str, Measured
 
 
 def _bundle(folder: Path) -> Bundle:
-    """Small, and trained on the drawn world for a moment: of every format, with every conversion that knobs know."""
-    from darkroom import demo_world
-    from flows.train import train
-    from tasks.presets import preset
-
-    demo_world.draw_training(folder / "training", images=160, seed=3)
-    preset("load_img", size=(64, 64), interpolation="bilinear", formats=FORMATS, icc="to_srgb").save(folder / "p.json")
-    recipe = TrainingRecipe(
-        backbone="SmallConvNet",
-        weights="none",
-        image_size=64,
-        preprocessing=folder / "p.json",
-        group_by="sub-folder",
-        validation_share=0.35,
-        head=HeadOptions(dense_units=16, epochs=2),
-    )
-    quick = ExaminationOptions(sensitivity_images=12)
-    sealed = train(folder=folder / "training", models=folder / "models", name="m", recipe=recipe, examination=quick)
-    return open_bundle(Path(sealed.path))
+    """The tiny model of the tests, for every format; what it knows of normal is learned from drawn photos."""
+    photos = folder / "photos"
+    photos.mkdir()
+    draw_images(photos, 200)
+    preprocessing = tiny_preprocessing().with_knobs(formats=FORMATS, icc="to_srgb")
+    return seal_bundle(folder, "tiny", knowing(sealed_contents(folder / "tiny.keras", photos, preprocessing)))
 
 
 def _sources(inbox: Path) -> list[bytes]:
@@ -156,7 +142,9 @@ def _sources(inbox: Path) -> list[bytes]:
             shown = image.quantize(64) if kind == "PNG" and number % 2 else image
             (inbox / f"{number}-{way}{FORMAT_EXTENSIONS[kind][0]}").write_bytes(encoded(shown, kind, **how))
         for kind in ("GIF", "PNG", "WEBP", "TIFF", "MPO"):
-            (inbox / f"{number}-several{FORMAT_EXTENSIONS[kind][0]}").write_bytes(encoded(image.copy(), kind, **several(image)))
+            (inbox / f"{number}-several{FORMAT_EXTENSIONS[kind][0]}").write_bytes(
+                encoded(image.copy(), kind, **several(image))
+            )
     found = {path.read_bytes() for path in inbox.iterdir() if path.stat().st_size <= _LARGEST}
     return sorted(data for data in found if sniff(data) in FORMATS)
 
@@ -202,9 +190,7 @@ def _night(sealed: Bundle, inbox: Path, results: Path, number: int) -> Night:
     there = {path.name for path in inbox.iterdir()}
     lost, statuses, reasons = accounted(results, night, there)
     rmtree(inbox)
-    return Night(
-        len(there), process.returncode, peak, float(slowest.read_text()), lost, dict(statuses), dict(reasons)
-    )
+    return Night(len(there), process.returncode, peak, float(slowest.read_text()), lost, dict(statuses), dict(reasons))
 
 
 def accounted(results: Path, night: date, there: set[str]) -> tuple[int, Counter[str], Counter[str]]:
@@ -218,7 +204,7 @@ def accounted(results: Path, night: date, there: set[str]) -> tuple[int, Counter
     )
     seen, predicted, held = Counter(files["path"]), Counter(rows["path"]), Counter(refused["path"])
     contents = {*rows["content_id"], *refused["content_id"]}
-    wrong = {name for name in there ^ seen.keys()} | (predicted.keys() | held.keys()) - there
+    wrong = set(there ^ seen.keys()) | (predicted.keys() | held.keys()) - there
     for name, status, content in zip(files["path"], files["status"], files["content_id"], strict=True):
         once = (seen[name], predicted[name], held[name])
         right = {FileStatus.SCORED: (1, 1, 0), FileStatus.QUARANTINED: (1, 0, 1)}.get(status)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -61,14 +62,15 @@ def attacks() -> Mapping[str, Measured]:
     """Attacks by name, each carried out in a folder of its own: how many there are, and how many are not refused."""
     from tasks.bundle import seal_bundle
     from tests.attacks import ATTACKS, Workshop, carried_out
-    from tests.tiny import draw_images, sealed_contents
+    from tests.tiny import OTHER_FILES, draw_images, sealed_contents, tiny_preprocessing
 
     trials = []
     with TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "photos").mkdir()
         draw_images(place / "photos")
-        sealed = seal_bundle(place / "models", "tiny", sealed_contents(place / "tiny.keras", place / "photos")).path
+        contents = sealed_contents(place / "tiny.keras", place / "photos", tiny_preprocessing())
+        sealed = seal_bundle(place / "models", "tiny", replace(contents, files=OTHER_FILES)).path
         for number, attack in enumerate(ATTACKS):
             (place / f"{number}").mkdir()
             refused, said = carried_out(attack, Workshop(place / f"{number}", sealed))

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from darkroom.reasons import Verdict
+from darkroom.schemas import EMBEDDING_COMPONENTS, NUMERIC_PROPERTIES
 from darkroom.summary import AccuracyEstimate
 from expectations.accuracy import Calibration, learn_calibration
 from expectations.by_class import ByClass, learn_by_class
@@ -18,6 +19,7 @@ from expectations.estimates import Estimator
 from expectations.outliers import (
     NearestNeighbours,
     PropertyOutliers,
+    Unusual,
     judge_rows,
     learn_out_of_distribution,
     learn_outliers,
@@ -89,13 +91,34 @@ class Knowledge:
 
     @classmethod
     def from_files(cls, read: Callable[[str], bytes], has: Callable[[str], bool]) -> Knowledge:
-        """The other way: `read` gives the bytes of a file of the bundle by its name, `has` says whether it is there."""
+        """The other way: `read` gives the bytes of a file of the bundle by its name, `has` says whether it is there.
+
+        What is read is tried on a made-up image at once: what would stop a night raises here, by any name, while it is
+        known which file it is in.
+        """
+        suite = LearnedSuite.from_json(read("suite.json").decode())
+        outliers = PropertyOutliers.from_json(read("outliers.json").decode())
+        outliers.score(pd.DataFrame(0.0, index=[0], columns=[*NUMERIC_PROPERTIES]))
+        projection = Projection.from_bytes(read("projection.npz"))
+        embedding = np.zeros((1, len(projection.centre)), np.float32)
+        if projection.apply(embedding).shape != (1, EMBEDDING_COMPONENTS):
+            raise ValueError(f"axes of the shape {projection.axes.shape}")
+        neighbours = NearestNeighbours.from_bytes(read("neighbours.npz"))
+        neighbours.score(embedding)
+        calibration = Calibration.from_json(read("calibration.json").decode())
+        judge_rows(
+            calibration.calibrated(np.full((1, 2), 0.5)).max(axis=1),
+            Unusual(np.ones(1), [None]),
+            np.ones(1),
+            [[]],
+            calibration,
+        )
         return cls(
-            suite=LearnedSuite.from_json(read("suite.json").decode()),
-            outliers=PropertyOutliers.from_json(read("outliers.json").decode()),
-            neighbours=NearestNeighbours.from_bytes(read("neighbours.npz")),
-            projection=Projection.from_bytes(read("projection.npz")),
-            calibration=Calibration.from_json(read("calibration.json").decode()),
+            suite=suite,
+            outliers=outliers,
+            neighbours=neighbours,
+            projection=projection,
+            calibration=calibration,
             drift=DriftReference.from_json(read("drift.json").decode()),
             by_class=ByClass.from_json(read(BY_CLASS).decode()) if has(BY_CLASS) else None,
             estimator=Estimator.from_json(read(ESTIMATES).decode()) if has(ESTIMATES) else None,

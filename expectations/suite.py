@@ -168,7 +168,9 @@ def _check_learned(expectation: Mapping[str, Any], given: Mapping[str, Set[str]]
     _require(expectation["severity"] in [*Severity], "severity", expectation["severity"])
     for name, value in kwargs.items():
         if name == "value_set":
-            _require(isinstance(value, list) and all(isinstance(one, str) or _is_number(one) for one in value), name, value)
+            _require(
+                isinstance(value, list) and all(isinstance(one, str) or _is_number(one) for one in value), name, value
+            )
         elif name != "column":
             _require(_is_number(value) or _parameter(value) in given[meta["level"]], name, value)
 

@@ -28,8 +28,9 @@ from PIL import Image
 from darkroom.errors import DarkroomError
 from darkroom.names import from_text
 from darkroom.storage import LocalStorage
-from expectations.knowledge import Knowledge, learn_normal
-from expectations.suite import LearnedSuite
+from expectations.knowledge import Knowledge
+from expectations.outliers import judge_rows
+from expectations.suite import LearnedSuite, learn_suite
 from expectations.validation import finish_rows, run_night, run_rows
 from tasks.bundle import Bundle, open_bundle, seal_bundle
 from tasks.bundle.manifest import MANIFEST, MODEL, bundle_id, file_digest
@@ -46,7 +47,7 @@ from tasks.preprocessing import prepare
 from tasks.presets import preset
 from tasks.properties import measure
 from tests.normal_rows import CLASSES, rows_of_sessions
-from tests.tiny import drawn, encoded, sealed_contents
+from tests.tiny import draw_images, drawn, encoded, knowing, sealed_contents, tiny_preprocessing
 
 LONGEST_WORD: Final = 5000  # of a refusal: it may quote a file, and is for a person
 LIMITS: Final = Limits(max_pixels=1_000_000, max_bytes=1_000_000)
@@ -114,7 +115,7 @@ def _image(data: bytes) -> None:
 
 
 def several(image: Image.Image) -> dict[str, Any]:
-    """How to save it with a second frame, which is made anew: what a JPEG was saved with stays on it, and TIFF fails."""
+    """How to save it with a second frame, made anew: settings of a JPEG stay on what was saved, and TIFF fails."""
     return {"save_all": True, "append_images": [image.rotate(180)]}
 
 
@@ -158,9 +159,7 @@ def _inbox(data: bytes) -> None:
     try:
         Path(folder, os.fsdecode(name)).write_bytes(content)
         ledger = open_ledger(LocalStorage(_room() / "no-results"), "none-1-0123456789ab")
-        manifest = take_in(
-            folder, formats=("JPEG", "PNG"), ledger=ledger, settle_seconds=0, max_bytes=4096, threads=1
-        )
+        manifest = take_in(folder, formats=("JPEG", "PNG"), ledger=ledger, settle_seconds=0, max_bytes=4096, threads=1)
     finally:
         shutil.rmtree(folder)
     (row,) = manifest.files.to_pylist()
@@ -181,17 +180,11 @@ def _in_an_inbox() -> list[bytes]:
 @cache
 def bundle() -> Path:
     """Sealed, with everything that a training knows of normal."""
-    rows, session = rows_of_sessions(1, 12)
-    held = np.isin(session, (1, 5, 9))
-    profile = rows.assign(split=np.where(held, "validation", "train"), group=session, label=rows["predicted_class"])
-    embeddings = np.random.default_rng(1).normal(size=(len(rows), 8)).astype(np.float16)
-    known = learn_normal(profile, embeddings, CLASSES, refused=1, seed=0)
     photos = _room() / "photos"
     photos.mkdir()
-    for number in range(12):
-        (photos / f"{number}.png").write_bytes(encoded(drawn(number), "PNG"))
-    contents = sealed_contents(_room() / "tiny.keras", photos, dict(known.to_files()))
-    return seal_bundle(_room() / "models", "tiny", contents).path
+    draw_images(photos, 20)
+    contents = sealed_contents(_room() / "tiny.keras", photos, tiny_preprocessing())
+    return seal_bundle(_room() / "models", "tiny", knowing(contents)).path
 
 
 def put(place: Path, name: str, data: bytes) -> None:
@@ -203,7 +196,7 @@ def put(place: Path, name: str, data: bytes) -> None:
 
 
 @cache
-def _files() -> tuple[str, ...]:
+def files() -> tuple[str, ...]:
     """What is read of a bundle: bundle.json, the first golden, and all but the model and the other goldens."""
     names = sorted(json.loads((bundle() / MANIFEST).read_text())["digests"])
     goldens = [name for name in names if name.startswith("goldens/") and not name.endswith(".parquet")]
@@ -211,7 +204,7 @@ def _files() -> tuple[str, ...]:
 
 
 def _opened(data: bytes) -> None:
-    name, content = _files()[data[0] % len(_files()) if data else 0], data[1:]
+    name, content = files()[data[0] % len(files()) if data else 0], data[1:]
     sound, statements = (bundle() / name).read_bytes(), (bundle() / MANIFEST).read_bytes()
     try:
         if name == MANIFEST:
@@ -219,13 +212,29 @@ def _opened(data: bytes) -> None:
         else:
             put(bundle(), name, content)
         opened = open_bundle(bundle())
-        opened.profile()
-        opened.embeddings()
-        prepare_goldens(opened.goldens(), opened.preprocessing)
-        opened.understood(lambda read: Knowledge.from_files(read, opened.has))
+        if name.startswith("goldens/"):
+            prepare_goldens(opened.goldens(), opened.preprocessing)
+        else:
+            opened.profile()
+            opened.embeddings()
+            _doubted(opened.understood(lambda read: Knowledge.from_files(read, opened.has)))
     finally:
         (bundle() / name).write_bytes(sound)
         (bundle() / MANIFEST).write_bytes(statements)
+
+
+def _doubted(known: Knowledge) -> None:
+    """As the rows of a shard are."""
+    rows, _ = _rows()
+    embeddings = np.ones((len(rows), len(known.projection.centre)), np.float32)
+    known.projection.apply(embeddings)
+    judge_rows(
+        known.calibration.calibrated(np.stack([*rows["probabilities"]])).max(axis=1),
+        known.outliers.score(rows),
+        known.neighbours.score(embeddings),
+        [[] for _ in range(len(rows))],
+        known.calibration,
+    )
 
 
 def _with_id(content: bytes) -> bytes:
@@ -237,7 +246,7 @@ def _with_id(content: bytes) -> bytes:
 
 
 def _of_a_bundle() -> list[bytes]:
-    return [bytes([number]) + (bundle() / name).read_bytes() for number, name in enumerate(_files())]
+    return [bytes([number]) + (bundle() / name).read_bytes() for number, name in enumerate(files())]
 
 
 # -- a model: a byte that chooses the part, then its content; Keras and TensorFlow are not asked
@@ -269,7 +278,9 @@ def _of_a_model() -> list[bytes]:
     from tasks.inference import load_engine
 
     engine = load_engine(bundle() / MODEL, "embedding")
-    graph = write_graph(freeze_keras(engine.model, engine.input_shape, "float32", bundle()).definition, _room() / "g.pb")
+    graph = write_graph(
+        freeze_keras(engine.model, engine.input_shape, "float32", bundle()).definition, _room() / "g.pb"
+    )
     parts = [*_model_parts().values(), graph.read_bytes(), (bundle() / MODEL).read_bytes()]
     return [bytes([number]) + part for number, part in enumerate(parts)]
 
@@ -296,8 +307,6 @@ def _suite(data: bytes) -> None:
 
 def _suites() -> list[bytes]:
     rows, session = rows_of_sessions(1, 12)
-    from expectations.suite import learn_suite
-
     profile = rows.assign(split=np.where(session % 4, "train", "validation"), group=session)
     whole = json.loads(learn_suite(profile, suspect=3, refused=1).to_json())
     few = {**whole, "suite": {**whole["suite"], "expectations": whole["suite"]["expectations"][::12]}}
@@ -339,7 +348,9 @@ def _tables_of_labels() -> list[bytes]:
     stated = ["2026-03-01", "2026-03-01T07:30:00+02:00", None, "20260302"]
     return [
         *_table(path=PHOTOS, label=CLASSES, labelled_at=stated, night=stated[:1] * 4, source=["ada"] * 4),
-        *_table(content_id=["0" * 64, "sha256:" + "A" * 64] * 2, label=CLASSES, stratum=["s"] * 4, stratum_rows=[9] * 4),
+        *_table(
+            content_id=["0" * 64, "sha256:" + "A" * 64] * 2, label=CLASSES, stratum=["s"] * 4, stratum_rows=[9] * 4
+        ),
     ]
 
 

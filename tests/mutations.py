@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from random import Random
 from typing import Final
 
@@ -31,7 +32,7 @@ def mutated(data: bytes, other: bytes, draw: Random) -> tuple[str, bytes]:
 
 
 def pieces(data: bytes) -> list[bytes]:
-    """Chunks of a PNG or of RIFF, segments of a JPEG with what follows them, or sixteen parts; joined they are `data`."""
+    """Chunks of a PNG or of RIFF, segments of a JPEG with what follows them, or sixteen parts: all of `data`."""
     if data.startswith(_PNG):
         ends = [8, *_ends(data, 8, lambda at: 12 + int.from_bytes(data[at : at + 4], "big"))]
     elif data.startswith(b"RIFF"):
@@ -41,7 +42,7 @@ def pieces(data: bytes) -> list[bytes]:
     else:
         ends = [len(data) * part // 16 for part in range(1, 16)]
     ends = sorted({0, *(end for end in ends if end < len(data)), len(data)})
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(ends)]
 
 
 def _ends(data: bytes, at: int, length: Callable[[int], int]) -> Iterator[int]:

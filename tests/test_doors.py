@@ -5,16 +5,22 @@ benchmarks.fuzz looks for what breaks this, for minutes; what it found is a test
 
 from __future__ import annotations
 
+import json
 import random
+import re
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.fuzz import DOORS as FUZZED
 from benchmarks.mutated import accounted
+from expectations.outliers import NearestNeighbours
+from expectations.projection import Projection
 from tests import made_up
-from tests.doors import DOORS, images, knock
+from tests.doors import DOORS, bundle, files, images, knock
 from tests.mutations import MUTATIONS, mutated, pieces, with_checksums
 
 TIMES = 20
@@ -37,6 +43,28 @@ def test_a_door_lets_in_or_refuses_in_words(name: str) -> None:
     knock(door, b"")
     # Nothing is refused at the door of an inbox: it is taken in, whatever lies there.
     assert bool(refused) is (name != "inbox")
+
+
+KNOWN: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "a property that nobody measures": ("outliers.json", lambda data: data.replace(b"sharpness", b"happiness")),
+    "a spread too few": ("outliers.json", lambda data: json.dumps(json.loads(data) | {"below": [1.0, 2.0]}).encode()),
+    "a temperature in words": ("calibration.json", lambda data: re.sub(rb"(temperature.: )[\d.]+", rb'\1"hot"', data)),
+    "a limit in words": ("calibration.json", lambda data: re.sub(rb"(low_confidence.: )[\d.]+", rb'\1"low"', data)),
+    "axes of another model": ("projection.npz", lambda _: Projection(np.zeros(8), np.zeros((8, 3))).to_bytes()),
+    "a bank of another model": (
+        "neighbours.npz",
+        lambda _: NearestNeighbours(np.ones((9, 3)), np.ones(200)).to_bytes(),
+    ),
+    "an empty bank": ("neighbours.npz", lambda _: NearestNeighbours(np.ones((0, 8)), np.ones(200)).to_bytes()),
+}
+
+
+@pytest.mark.parametrize(("name", "change"), KNOWN.values(), ids=KNOWN.keys())
+def test_knowledge_that_would_stop_a_night_is_refused_by_its_file(name: str, change: Callable[[bytes], bytes]) -> None:
+    sound = (bundle() / name).read_bytes()
+    assert change(sound) != sound
+    said = knock(DOORS["bundle"], bytes([files().index(name)]) + change(sound))
+    assert f"{name} is as it was sealed, and not what a darkroom seals" in str(said)
 
 
 @pytest.mark.parametrize("data", IMAGES)

@@ -140,7 +140,6 @@ def test_a_suite_that_would_stop_a_night_is_refused_when_it_is_read(
         LearnedSuite.from_json(json.dumps(stored))
 
 
-
 TEAM = {
     "expectations": [
         {"type": "expect_column_values_to_be_between", "kwargs": {"column": "width", "min_value": 1000}},

@@ -7,7 +7,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from darkroom import schemas
+from expectations.knowledge import learn_normal
 from tasks.bundle import SealedContents, choose_goldens
 from tasks.inference import Engine, load_engine
 from tasks.preprocessing import Preprocessing, prepare
@@ -139,14 +140,15 @@ def profile_of(paths: list[Path], preprocessing: Preprocessing, engine: Engine) 
     return pd.DataFrame(rows)[schemas.PROFILE.names], outputs.embedding.astype(np.float16)
 
 
-# Of a bundle that is opened, and judges nothing.
-_FILES: Final = {"suite.json": b'{"suite": 1}', "drift.json": b"{}", "card.md": b"# A card\n"}
+# Beside what every bundle has: three that are opened and judge nothing.
+OTHER_FILES: Final = {"suite.json": b'{"suite": 1}', "drift.json": b"{}", "card.md": b"# A card\n"}
 
 
-def sealed_contents(model: Path, photos: Path, files: Mapping[str, bytes] = _FILES) -> SealedContents:
-    """What a training of the tiny model, which is saved at `model`, on these photos would hand to the seal."""
+def sealed_contents(model: Path, photos: Path, preprocessing: Preprocessing) -> SealedContents:
+    """What a training of the tiny model, which is saved at `model`, on these photos would hand to the seal; of what is
+    normal it knows nothing.
+    """
     tiny_model(model)
-    preprocessing = tiny_preprocessing()
     profile, embeddings = profile_of(sorted(photos.iterdir()), preprocessing, load_engine(model, "embedding"))
     return SealedContents(
         model_path=model,
@@ -157,8 +159,13 @@ def sealed_contents(model: Path, photos: Path, files: Mapping[str, bytes] = _FIL
         embeddings=embeddings,
         goldens=choose_goldens(profile, photos),
         metrics={"accuracy": np.float32(0.5), "per class": {"bolt": float("nan")}},
-        files=files,
     )
+
+
+def knowing(contents: SealedContents) -> SealedContents:
+    """With what is normal, learned from the profile: a bundle that scores nights."""
+    known = learn_normal(contents.profile, contents.embeddings, contents.classes, refused=1, seed=0)
+    return replace(contents, files=known.to_files())
 
 
 def in_new_process(code: str, *arguments: object) -> subprocess.Popen[str]:

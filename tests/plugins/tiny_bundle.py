@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks.bundle import Bundle, SealedContents, find_bundle, open_bundle, seal_bundle
 from tasks.inference import Engine, load_engine
-from tests.tiny import draw_images, sealed_contents
+from tests.tiny import OTHER_FILES, draw_images, sealed_contents, tiny_preprocessing
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,8 @@ def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_contents(tmp_path_factory: pytest.TempPathFactory, tiny_photos: Path) -> SealedContents:
     """What a training would hand to the seal."""
-    return sealed_contents(tmp_path_factory.mktemp("model") / "tiny.keras", tiny_photos)
+    model = tmp_path_factory.mktemp("model") / "tiny.keras"
+    return replace(sealed_contents(model, tiny_photos, tiny_preprocessing()), files=OTHER_FILES)
 
 
 @pytest.fixture(scope="session")
