@@ -84,8 +84,10 @@ class EndingWorker(ProcessWorker):
         return [] if self._ending else await super().get_and_submit_flow_runs()
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
-        deployments = {entry.flow_run.deployment_id for entry in flow_run_response}
-        for deployment in deployments - self._one_at_a_time.keys() - {None}:
+        deployments = {
+            run.deployment_id for run in (entry.flow_run for entry in flow_run_response) if run.deployment_id
+        }
+        for deployment in deployments - self._one_at_a_time.keys():
             limit = (await self.client.read_deployment(deployment)).global_concurrency_limit
             self._one_at_a_time[deployment] = limit is not None and limit.limit == 1
         return await super()._submit_scheduled_flow_runs(self._in_turn(flow_run_response))
