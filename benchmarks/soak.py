@@ -97,6 +97,7 @@ def figures(samples: Sequence[Mapping[str, Any]]) -> Mapping[str, Measured]:
 
 def _nights(serve: Serve) -> Iterator[dict[str, Any]]:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.actions import DeploymentUpdate
 
     process = InstantNights()
     environment = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT_SECONDS}
@@ -105,13 +106,15 @@ def _nights(serve: Serve) -> Iterator[dict[str, Any]]:
         reporting_to(f"{serve.address}/api", **environment),
         handed_to(process, serve.folder / "handing") as command,
     ):
-        score = client.read_deployment_by_name("score/score").id
+        score = client.read_deployment_by_name("score/score")
+        # Of the deployment: a run that brings a command of its own is refused.
+        client.update_deployment(score.id, DeploymentUpdate(job_variables={**score.job_variables, "command": command}))
         for number in range(NIGHTS):
             night = FIRST + timedelta(days=number)
             demo_world.draw_night(serve.folder / "inbox" / f"{night}", "good", images=IMAGES, seed=night.toordinal())
             started = time.perf_counter()
             asked = {"night": NightOptions(night=night).model_dump(mode="json")}
-            run = client.create_flow_run_from_deployment(score, parameters=asked, job_variables={"command": command})
+            run = client.create_flow_run_from_deployment(score.id, parameters=asked)
             while not (state := client.read_flow_run(run.id).state).is_final():  # type: ignore[union-attr]
                 time.sleep(0.5)
             if not state.is_completed():  # type: ignore[union-attr]
