@@ -106,6 +106,7 @@ def _nights(serve: Serve) -> Iterator[dict[str, Any]]:
         handed_to(process, serve.folder / "handing") as command,
     ):
         score = client.read_deployment_by_name("score/score").id
+        living: dict[str, psutil.Process] = {}
         for number in range(NIGHTS):
             night = FIRST + timedelta(days=number)
             demo_world.draw_night(serve.folder / "inbox" / f"{night}", "good", images=IMAGES, seed=night.toordinal())
@@ -118,7 +119,8 @@ def _nights(serve: Serve) -> Iterator[dict[str, Any]]:
                 raise RuntimeError(f"the night of {night} ended as {state}\n{serve.told()[-2000:]}")
             seconds = time.perf_counter() - started
             process.free.wait()
-            yield {"night": number, "seconds": seconds, **_sample(serve)}
+            living = living or _living(serve)
+            yield {"night": number, "seconds": seconds, **_sample(serve, living)}
             a_day_passes(serve.folder / "prefect" / "prefect.db")
         process.end()
         process.wait()
@@ -172,14 +174,19 @@ def handed_to(process: NightProcess, socket_at: Path) -> Iterator[str]:
         listening.close()
 
 
-def _sample(serve: Serve) -> dict[str, Any]:
-    """Of the processes that live on: resident bytes, open files and sockets, threads, processes below them."""
+def _living(serve: Serve) -> dict[str, psutil.Process]:
+    """The processes that live on, once there has been a night."""
     assert serve.process is not None
     worker = psutil.Process(serve.process.pid)
-    (server,) = (one for one in worker.children() if "server_main" in str(one.cmdline()))
+    # The other children of the worker come and go.
+    server = min(worker.children(), key=lambda one: one.create_time())
     (nights,) = (one for one in psutil.Process().children() if "benchmarks.instant" in one.cmdline())
+    return {"server": server, "worker": worker, "nights": nights}
+
+
+def _sample(serve: Serve, processes: Mapping[str, psutil.Process]) -> dict[str, Any]:
+    """Of each: resident bytes, open files and sockets, threads, seconds of processor, processes below it."""
     home = serve.folder / "prefect"
-    processes = {"server": server, "worker": worker, "nights": nights}
     return {
         "memory": {name: one.memory_info().rss for name, one in processes.items()},
         "handles": {name: one.num_fds() for name, one in processes.items()},

@@ -76,6 +76,7 @@ def _server(listening: socket.socket, *, graceful_seconds: int) -> Any:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    _write_in_turn()
     # The ping's limits are Prefect's own; without them a busy client loses its websocket.
     config = uvicorn.Config(
         create_app(final=True),
@@ -86,6 +87,22 @@ def _server(listening: socket.socket, *, graceful_seconds: int) -> Any:
         ws_ping_timeout=20.0,
     )
     return uvicorn.Server(config)
+
+
+def _write_in_turn() -> None:
+    """Let whoever writes to SQLite wait for those before.
+
+    Prefect's transactions begin as readers, and SQLite refuses one at once that would write after another has written
+    (SQLITE_BUSY_SNAPSHOT), however long it might wait: most runs that are asked for in the same second got status 503.
+    """
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    begin = AioSqliteConfiguration.begin_transaction
+
+    def begin_as_writer(self: Any, session: Any, with_for_update: bool = True) -> Any:
+        return begin(self, session, with_for_update=True)
+
+    setattr(AioSqliteConfiguration, "begin_transaction", begin_as_writer)  # noqa: B010 - as in run_main
 
 
 def _build(database: Path, template: Path) -> None:
