@@ -109,6 +109,7 @@ def _nights(serve: Serve) -> Iterator[dict[str, Any]]:
         score = client.read_deployment_by_name("score/score")
         # Of the deployment: a run that brings a command of its own is refused.
         client.update_deployment(score.id, DeploymentUpdate(job_variables={**score.job_variables, "command": command}))
+        living: dict[str, psutil.Process] = {}
         for number in range(NIGHTS):
             night = FIRST + timedelta(days=number)
             demo_world.draw_night(serve.folder / "inbox" / f"{night}", "good", images=IMAGES, seed=night.toordinal())
@@ -121,7 +122,8 @@ def _nights(serve: Serve) -> Iterator[dict[str, Any]]:
                 raise RuntimeError(f"the night of {night} ended as {state}\n{serve.told()[-2000:]}")
             seconds = time.perf_counter() - started
             process.free.wait()
-            yield {"night": number, "seconds": seconds, **_sample(serve)}
+            living = living or _living(serve)
+            yield {"night": number, "seconds": seconds, **_sample(serve, living)}
             a_day_passes(serve.folder / "prefect" / "prefect.db")
         process.end()
         process.wait()
@@ -175,14 +177,19 @@ def handed_to(process: NightProcess, socket_at: Path) -> Iterator[str]:
         listening.close()
 
 
-def _sample(serve: Serve) -> dict[str, Any]:
-    """Of the processes that live on: resident bytes, open files and sockets, threads, processes below them."""
+def _living(serve: Serve) -> dict[str, psutil.Process]:
+    """The processes that live on, once there has been a night."""
     assert serve.process is not None
     worker = psutil.Process(serve.process.pid)
-    (server,) = (one for one in worker.children() if "server_main" in str(one.cmdline()))
+    # The other children of the worker come and go.
+    server = min(worker.children(), key=lambda one: one.create_time())
     (nights,) = (one for one in psutil.Process().children() if "benchmarks.instant" in one.cmdline())
+    return {"server": server, "worker": worker, "nights": nights}
+
+
+def _sample(serve: Serve, processes: Mapping[str, psutil.Process]) -> dict[str, Any]:
+    """Of each: resident bytes, open files and sockets, threads, seconds of processor, processes below it."""
     home = serve.folder / "prefect"
-    processes = {"server": server, "worker": worker, "nights": nights}
     return {
         "memory": {name: one.memory_info().rss for name, one in processes.items()},
         "handles": {name: one.num_fds() for name, one in processes.items()},

@@ -88,6 +88,7 @@ def _server(listening: socket.socket, host: str, *, graceful_seconds: int) -> An
     outside = [PREFECT_UI_API_URL.value() or "", *PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value().split(",")]
     callers = Callers.of(host, listening.getsockname()[1], outside)
 
+    _write_in_turn()
     # The ping's limits are Prefect's own; without them a busy client loses its websocket.
     config = uvicorn.Config(
         OnlyOurPages(create_app(final=True), callers),
@@ -98,6 +99,22 @@ def _server(listening: socket.socket, host: str, *, graceful_seconds: int) -> An
         ws_ping_timeout=20.0,
     )
     return uvicorn.Server(config)
+
+
+def _write_in_turn() -> None:
+    """Let whoever writes to SQLite wait for those before.
+
+    Prefect's transactions begin as readers, and SQLite refuses one at once that would write after another has written
+    (SQLITE_BUSY_SNAPSHOT), however long it might wait: most runs that are asked for in the same second got status 503.
+    """
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    begin = AioSqliteConfiguration.begin_transaction
+
+    def begin_as_writer(self: Any, session: Any, with_for_update: bool = True) -> Any:
+        return begin(self, session, with_for_update=True)
+
+    setattr(AioSqliteConfiguration, "begin_transaction", begin_as_writer)  # noqa: B010 - as in run_main
 
 
 def _build(database: Path, template: Path) -> None:
