@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import shutil
 import tempfile
 import zipfile
@@ -69,7 +68,7 @@ def knock(door: Door, data: bytes) -> str | None:
         door.enter(data)
     except (DarkroomError, ImageRefused) as refused:
         said = str(refused)
-        if len(said) > LONGEST_WORD or str(pickle.loads(pickle.dumps(refused))) != said:
+        if len(said) > LONGEST_WORD:
             raise AssertionError(f"a refusal that cannot be told: {said[:200]}") from refused
         return said
     return None
