@@ -304,7 +304,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
 def test_what_somebody_made_to_do_harm_is_refused_in_a_few_words(tmp_path: Path, data: str | bytes) -> None:
     with pytest.raises(WrongUse) as refused:
