@@ -11,9 +11,9 @@ from collections.abc import Sequence
 # whoever prints a path must not be fooled by it, and a Parquet string must be valid.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _ESCAPE = re.compile(rb"\\(\\|x[0-9a-f]{2})")
-# The id of a bundle: name, version, and a digest of everything that it states.
 # A name and a password, or a key, in an address; a path of Python keeps one of the two slashes.
 _CREDENTIALS = re.compile(r"(?<=:/)(/?)[^/@\s]+@")
+# The id of a bundle: name, version, and a digest of everything that it states.
 _BUNDLE = re.compile(r"(.+)-(\d+)-[0-9a-f]{12}")
 
 

@@ -152,9 +152,8 @@ class RunOptions(Form):
     @property
     def scheduler(self) -> str:
         """The address of the Dask scheduler, with its protocol; empty: none is named."""
-        return (
-            self.dask_address if not self.dask_address or "://" in self.dask_address else f"tcp://{self.dask_address}"
-        )
+        stated = self.dask_address
+        return stated if not stated or "://" in stated else f"tcp://{stated}"
 
     @field_validator("metrics")
     @classmethod
