@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -110,8 +110,7 @@ def killing_a_worker(results: Path) -> Iterator[list[int]]:
         while not killed and not over.wait(0.005):
             if any(results.glob("staging/*/shards/*.json")):
                 for worker in psutil.Process().children(recursive=True):
-                    decodes = any("tasks.worker_main" in " ".join(child.cmdline()) for child in worker.children())
-                    if decodes and not killed:
+                    if not killed and _decodes(worker):
                         worker.kill()
                         killed.append(worker.pid)
 
@@ -122,6 +121,12 @@ def killing_a_worker(results: Path) -> Iterator[list[int]]:
     finally:
         over.set()
         thread.join()
+
+
+def _decodes(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):  # it, or a child of it, ended while it was looked at
+        return any("tasks.worker_main" in " ".join(child.cmdline()) for child in process.children())
+    return False
 
 
 @pytest.mark.parametrize("runner", ["processes", "dask"])
