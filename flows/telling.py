@@ -7,7 +7,7 @@ from http.client import HTTPException
 from prefect import get_run_logger
 
 from darkroom.orchestrator import events
-from darkroom.orchestrator.connection import reports_to_a_private_server, send_what_waits
+from darkroom.orchestrator.connection import reports_to_a_private_server, until_events_are_sent
 from darkroom.settings import RunOptions
 from darkroom.summary import NightSummary
 from flows.diagnosed import Diagnosis
@@ -22,7 +22,7 @@ def tell_night(summary: NightSummary) -> None:
     """The event of the night; when this returns, the server has it, if it answers at all."""
     events.night_ended(summary)
     if not reports_to_a_private_server():
-        send_what_waits()
+        until_events_are_sent()
 
 
 def write_metrics(summary: NightSummary, inbox: str, run: RunOptions) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 
 from darkroom.errors import DarkroomError, OrchestratorError
@@ -154,7 +154,10 @@ def _gone(address: str, server: Server | None, error: Exception) -> Orchestrator
 
 
 def send_what_waits() -> None:
-    """Log lines and events are sent in the background: without this they would meet a server that has gone."""
+    """Log lines and events are sent in the background: without this they would meet a server that has gone.
+
+    For the end of a process or of its server. Prefect never forgets what it has ended here, some megabytes each time.
+    """
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
@@ -163,9 +166,20 @@ def send_what_waits() -> None:
             worker.drain_all(timeout=10)
 
     # In a thread without an event loop: called from one, Prefect would hand back something to await.
-    sending = threading.Thread(target=send, daemon=True)
-    sending.start()
-    sending.join(timeout=20)
+    _at_most(send)
+
+
+def until_events_are_sent() -> None:
+    """Return when the server was sent the events of this process, if it answers at all; what sends them goes on."""
+    from prefect.events.worker import EventsWorker
+
+    _at_most(lambda: EventsWorker.instance().wait_until_empty())
+
+
+def _at_most(wait: Callable[[], None], seconds: float = 20.0) -> None:
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(seconds)
 
 
 def console_is_quiet() -> bool:
