@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from darkroom.errors import StorageError
 from darkroom.names import to_text
 from darkroom.reasons import FileStatus, Reason
 from darkroom.results import now
@@ -28,6 +30,7 @@ from tasks.ledger import Ledger
 from tasks.memory import return_large_blocks
 from tasks.object_inbox import examine_object, walk_objects
 from tasks.quarantine import status_of
+from tasks.readers import NoAnswer, Readers
 from tasks.walk import Walked, real_path, walk
 
 MANIFEST = FILES.append(pa.field("detail", pa.string()))
@@ -46,7 +49,7 @@ UNFINISHED_SUFFIXES = frozenset({".part", ".partial", ".filepart", ".crdownload"
 _STATUSES = list(FileStatus)
 _REASONS = list(Reason)
 _FILES_A_SLICE = 8192
-_FILES_A_TURN = 32
+_SLOWEST = 100_000  # bytes a second: what is slower than that is no answer
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def take_in(
     max_bytes: int = 200_000_000,
     exclude: Collection[Path] = (),
     threads: int | None = None,
+    patience_seconds: float = 120.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Manifest:
     """Look through an inbox; nothing in it is changed.
@@ -109,11 +113,13 @@ def take_in(
       what changed, or bears the name of an unfinished download, is deferred. So is what changes while it is read.
     - Identity is the sha256 of the content. The index of the inbox's last commit spares reading what has the same
       size, time and inode as then; `rehash` reads everything.
+    - A file of which nothing comes for `patience_seconds`, and a second more for every 100 kB, is a read error; with as
+      many in a row as there are threads the inbox does not answer.
     - A content that the ledger knows was scored before. Of several paths with one new content the first is to be
       scored (files before links), the others are duplicates.
 
     `exclude` are folders that are not looked into (the results, if they lie in the inbox). Memory is some hundred
-    bytes a path. Raises InboxMissing, WrongUse or StorageError as tasks.walk does.
+    bytes a path. Raises InboxMissing, WrongUse or StorageError as tasks.walk does, and StorageError for no answer.
     """
     return_large_blocks()
     taken_in_at = now()
@@ -125,7 +131,16 @@ def take_in(
     if not rehash:
         rows.believe(texts, ledger.index_parts(inbox_text(inbox)))
     rows.settle(texts, clock, settle_seconds, sleep)
-    rows.identify(texts, frozenset(formats), max_bytes, threads or min(8, 2 * (os.cpu_count() or 1)))
+    at_once = threads or min(8, 2 * (os.cpu_count() or 1))
+    try:
+        rows.identify(texts, frozenset(formats), max_bytes, at_once, patience_seconds)
+    except NoAnswer:
+        raise StorageError(
+            f"The inbox {inbox_text(inbox)} does not answer.",
+            expected=f"the bytes of a file within {patience_seconds:.0f} s, and more for a large one",
+            found=f"{at_once} files in a row of which nothing came",
+            todo="look at the mount, or at the machine that it is of, and run again: nothing was changed",
+        ) from None
     rows.tell_new(ledger)
     return Manifest(rows.table(texts), inbox_text(inbox), taken_in_at, ledger.newest)
 
@@ -207,25 +222,32 @@ class _Rows:
         if changed:
             self.decide(row, FileStatus.DEFERRED, Reason.STILL_GROWING)
 
-    def identify(self, texts: pa.ChunkedArray, formats: frozenset[str], max_bytes: int, threads: int) -> None:
+    def identify(
+        self, texts: pa.ChunkedArray, formats: frozenset[str], max_bytes: int, threads: int, patience: float
+    ) -> None:
         """Read what nobody knows yet."""
         rows = self.unknown()
-        with ThreadPoolExecutor(threads, thread_name_prefix="intake") as pool:
+
+        def limit(item: tuple[int, str]) -> float:
+            if self.address is not None:
+                return math.inf  # a client of object stores has limits of its own, and tries again
+            return patience + min(int(self.size[item[0]]), max_bytes) / _SLOWEST
+
+        with closing(Readers(lambda item: self._identify(*item, formats, max_bytes), limit, threads)) as readers:
             for start in range(0, len(rows), _FILES_A_SLICE):
-                part = rows[start : start + _FILES_A_SLICE]
-                work = list(self._with_texts(texts, part))
-                turns = [work[turn : turn + _FILES_A_TURN] for turn in range(0, len(work), _FILES_A_TURN)]
-                found = pool.map(
-                    lambda turn: [self._identify(row, text, formats, max_bytes) for row, text in turn], turns
-                )
-                for row, (content, problem) in zip(part, (item for turn in found for item in turn), strict=True):
+                work = list(self._with_texts(texts, rows[start : start + _FILES_A_SLICE]))
+                for (row, text), found in readers.each(work):
+                    if found is None:
+                        self.refuse(row, NotRead(Reason.READ_ERROR, f"no answer in {limit((row, text)):.0f} s"))
+                        continue
+                    content, problem = found
                     if content is not None:
                         self.known[row] = True
                         self.content[row] = np.frombuffer(bytes.fromhex(content), np.uint8)
                     if isinstance(problem, NotRead):
-                        self.refuse(int(row), problem)
+                        self.refuse(row, problem)
                     elif problem is not None:
-                        self.decide(int(row), problem)
+                        self.decide(row, problem)
 
     def _identify(
         self, row: int, text: str, formats: frozenset[str], max_bytes: int

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darkroom.errors import InboxMissing, WrongUse
+from darkroom.errors import InboxMissing, StorageError, WrongUse
 from darkroom.names import from_text, to_text
 from darkroom.storage import LocalStorage
 from tasks import intake
@@ -311,6 +312,57 @@ def test_a_file_that_changes_while_it_is_read_is_deferred(
 
     monkeypatch.setattr(intake, "content_id", slow)
     assert outcome(taken(inbox)) == {"a.png": expected}
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Of files of that size nothing comes until the test is over: a server of files that has gone."""
+    over = threading.Event()
+    real = intake.content_id
+    sizes: set[int] = set()
+
+    def read(descriptor: int, size: int) -> str:
+        if size in sizes:
+            over.wait(60)
+        return real(descriptor, size)
+
+    monkeypatch.setattr(intake, "content_id", read)
+    yield sizes.add
+    over.set()
+
+
+@pytest.mark.parametrize("place", [0, 17, 32, 69], ids=str)
+@pytest.mark.parametrize("threads", [2, 8], ids=str)
+def test_a_file_of_which_nothing_comes_is_told_and_all_others_are_scored(
+    inbox: Path, silent: Callable[[int], None], threads: int, place: int
+) -> None:
+    for number in range(70):
+        (inbox / f"{number:02}.png").write_bytes(PNG + bytes([number]) * (10 if number == place else 5))
+    silent(len(PNG) + 10)
+    found = outcome(taken(inbox, threads=threads, patience_seconds=0.3))
+    assert found.pop(f"{place:02}.png") == "quarantined:read_error"
+    assert set(found.values()) == {"scored"}
+    assert len(found) == 69
+
+
+def test_an_inbox_that_does_not_answer_ends_the_run_with_a_word(inbox: Path, silent: Callable[[int], None]) -> None:
+    for number in range(70):
+        (inbox / f"{number:02}.png").write_bytes(PNG + bytes([number]))
+    silent(len(PNG) + 1)
+    with pytest.raises(StorageError) as told:
+        taken(inbox, threads=2, patience_seconds=0.3)
+    assert str(inbox) in told.value.what
+    assert told.value.found == "2 files in a row of which nothing came"
+
+
+def test_what_fails_in_a_thread_of_the_intake_is_not_swallowed(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(descriptor: int, size: int) -> str:
+        raise MemoryError
+
+    (inbox / "a.png").write_bytes(PNG)
+    monkeypatch.setattr(intake, "content_id", broken)
+    with pytest.raises(MemoryError):
+        taken(inbox)
 
 
 # -- what is known already
