@@ -315,6 +315,18 @@ def _name(name: str, at: Workshop) -> str:
     return refusal(WrongUse, "", lambda: check_name(name))
 
 
+def _version_in_use(version: str, at: Workshop) -> str:
+    from tasks.bundle import find_bundle
+
+    copy = at.bundle()
+    models = at.folder / "models" / "parts"
+    models.mkdir(parents=True)
+    identity = json.loads((copy / "bundle.json").read_text())["id"]
+    stated = {"version": version.format(copy=copy), "id": identity}
+    (models / "current.json").write_text(json.dumps(stated))
+    return refusal(BundleUnreadable, "nothing says which version is in use", lambda: find_bundle(models))
+
+
 PATH_ATTACKS: Final = [
     *(
         Attack("paths", f"a page is asked for: {case}", "404 Not Found", partial(_page, target))
@@ -337,6 +349,10 @@ PATH_ATTACKS: Final = [
     *(
         Attack("paths", f"a bundle's name: {case}", "WrongUse", partial(_name, name))
         for case, name in (("one up", ".."), ("a path", "a/b"), ("absolute", "/x"), ("hidden", ".x"), ("empty", ""))
+    ),
+    *(
+        Attack("paths", f"the version in current.json: {case}", "BundleUnreadable", partial(_version_in_use, version))
+        for case, version in (("up and into a bundle", "../../copy"), ("the whole path of a bundle", "{copy}"))
     ),
 ]
 
