@@ -227,12 +227,14 @@ class DecodePool:
             self._idle.put(worker)
 
     def _ask(self, worker: WorkerProcess, job: Job, place: int) -> Arrived | Refused:
-        """A death is tried once more in a new process: it may have come from outside, and the file be innocent."""
+        """Tried once more in a new process, where the file may be innocent: after a death, which may have come from
+        outside, and for want of memory, which the files before it may have used up.
+        """
         path = None if job.path is None else os.fspath(job.path)
         question = {"path": path, "content_id": job.content_id, "place": place}
         late = Refused(job.key, Reason.DECODE_TIMEOUT, f"more than {self._limits.max_seconds:g} s", job.content_id)
         death: Died | None = None
-        for _ in range(2):
+        for last in (False, True):
             try:
                 line, resized, thumbnail = worker.ask(question, job.data, self._limits.max_seconds)
             except TooSlow:
@@ -241,6 +243,9 @@ class DecodePool:
                 if died.by_alarm:
                     return late
                 death = died
+                continue
+            if line.get("reason") == Reason.OUT_OF_MEMORY and not last:
+                worker.stop()
                 continue
             if "reason" in line:
                 return Refused(job.key, Reason(line["reason"]), line["detail"], line["content_id"])

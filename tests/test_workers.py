@@ -251,6 +251,18 @@ def test_a_file_that_takes_too_much_memory_costs_itself_alone() -> None:
     assert isinstance(after, Arrived)
 
 
+def test_a_file_that_finds_no_memory_left_is_decoded_in_a_new_process() -> None:
+    # As those before it may have left it; a process that found none once would refuse all that follow.
+    with DecodePool(PINNED, TENSOR, processes=1) as pool:
+        (before,) = pool.run([Job(0, data=_jpeg())])
+        (starved,) = _workers()
+        starved.rlimit(psutil.RLIMIT_AS, (starved.memory_info().vms,) * 2)
+        (image,) = pool.run([Job(1, data=_jpeg(1, 640, 480))])
+        assert starved not in _workers()
+    assert isinstance(before, Arrived)
+    assert isinstance(image, Arrived)
+
+
 def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded() -> None:
     with DecodePool(PINNED, TENSOR, processes=1, limits=Limits(max_seconds=2)) as pool:
         (bad,) = pool.run([Job(0, data=_blank_png(20_000, 20_032))])
