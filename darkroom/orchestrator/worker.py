@@ -19,6 +19,7 @@ from darkroom.errors import WrongUse
 from darkroom.orchestrator.lost import worker_name
 from darkroom.orchestrator.quiet import hide_noise
 from darkroom.orchestrator.run_main import HAND_OVER
+from tasks.memory import return_free_memory
 
 _GRACE_SECONDS = 20.0
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -124,6 +125,7 @@ class EndingWorker(ProcessWorker):
         finally:
             self._runs -= 1
             self._processes.pop(started.pid, None)
+            return_free_memory()
 
     def _signal(self, number: signal.Signals) -> None:
         for process in self._processes:
