@@ -19,7 +19,7 @@ from tasks.untold import told, untold
 
 
 def tell_night(summary: NightSummary) -> None:
-    """The event of the night; when this returns, the server has it, if it answers at all."""
+    """The event of the night; when this returns, it was sent to the server, if that answers at all."""
     events.night_ended(summary)
     if not reports_to_a_private_server():
         until_events_are_sent()

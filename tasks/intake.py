@@ -49,7 +49,7 @@ UNFINISHED_SUFFIXES = frozenset({".part", ".partial", ".filepart", ".crdownload"
 _STATUSES = list(FileStatus)
 _REASONS = list(Reason)
 _FILES_A_SLICE = 8192
-_SLOWEST = 100_000  # bytes a second: what is slower than that is no answer
+_SLOWEST = 20_000  # bytes a second: what is slower than that, with several at once, is no answer
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def take_in(
       what changed, or bears the name of an unfinished download, is deferred. So is what changes while it is read.
     - Identity is the sha256 of the content. The index of the inbox's last commit spares reading what has the same
       size, time and inode as then; `rehash` reads everything.
-    - A file of which nothing comes for `patience_seconds`, and a second more for every 100 kB, is a read error; with as
-      many in a row as there are threads the inbox does not answer.
+    - A file that is not read in `patience_seconds`, and a second more for every 20 kB, is a read error; where that
+      happens to one after another, the inbox does not answer.
     - A content that the ledger knows was scored before. Of several paths with one new content the first is to be
       scored (files before links), the others are duplicates.
 
@@ -137,8 +137,8 @@ def take_in(
     except NoAnswer:
         raise StorageError(
             f"The inbox {inbox_text(inbox)} does not answer.",
-            expected=f"the bytes of a file within {patience_seconds:.0f} s, and more for a large one",
-            found=f"{at_once} files in a row of which nothing came",
+            expected=f"a file within {patience_seconds:.0f} s, and a second more for every {_SLOWEST // 1000} kB",
+            found="none that was read came within its time",
             todo="look at the mount, or at the machine that it is of, and run again: nothing was changed",
         ) from None
     rows.tell_new(ledger)
@@ -238,7 +238,7 @@ class _Rows:
                 work = list(self._with_texts(texts, rows[start : start + _FILES_A_SLICE]))
                 for (row, text), found in readers.each(work):
                     if found is None:
-                        self.refuse(row, NotRead(Reason.READ_ERROR, f"no answer in {limit((row, text)):.0f} s"))
+                        self.refuse(row, NotRead(Reason.READ_ERROR, f"not read in {limit((row, text)):.0f} s"))
                         continue
                     content, problem = found
                     if content is not None:

@@ -5,122 +5,122 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
-_FILES_A_TURN: Final = 32
 _LOOKS_EVERY: Final = 0.5  # seconds
 
 
 class NoAnswer(Exception):
-    """One after another, as many as there are threads: whatever holds the files does not answer."""
-
-
-class _Reader(threading.Thread, Generic[Item, Found]):
-    """Takes turn after turn; whoever gives it up has what it found until then, and hears nothing more of it."""
-
-    def __init__(self, readers: Readers[Item, Found]) -> None:
-        # The system may hold it for ever: no end of the process waits for it.
-        super().__init__(name="intake", daemon=True)
-        self._readers = readers
-        self._lock = threading.Lock()
-        self._given_up = False
-        self._turn: Sequence[Item] = ()
-        self._found: list[tuple[Item, Found | None]] = []
-        self._since = 0.0
-
-    def run(self) -> None:
-        while (turn := self._readers.turns.get()) is not None:
-            with self._lock:
-                self._turn, self._found, self._since = turn, [], time.monotonic()
-            for item in turn:
-                try:
-                    found = self._readers.read(item)
-                except BaseException as error:
-                    self._readers.answers.put(error)
-                    return
-                with self._lock:
-                    if self._given_up:
-                        return
-                    self._found.append((item, found))
-                    self._since = time.monotonic()
-            with self._lock:
-                all_found, self._turn, self._found = self._found, (), []
-            self._readers.answers.put(all_found)
-
-    def late(self) -> tuple[list[tuple[Item, Found | None]], Sequence[Item]] | None:
-        """Give it up, if its file takes too long: what it found, that file without anything, and what it left."""
-        with self._lock:
-            done = len(self._found)
-            if self._given_up or done == len(self._turn):
-                return None
-            item = self._turn[done]
-            if time.monotonic() - self._since < self._readers.patience(item):
-                return None
-            self._given_up = True
-            return [*self._found, (item, None)], self._turn[done + 1 :]
+    """Not a file but whatever holds the files does not answer."""
 
 
 class Readers(Generic[Item, Found]):
-    """`threads` that apply `read` to items, each for at most `patience(item)` seconds."""
+    """`threads` that apply `read` to items, each for about `patience(item)` seconds at most."""
 
     def __init__(self, read: Callable[[Item], Found], patience: Callable[[Item], float], threads: int) -> None:
         self.read = read
         self.patience = patience
-        self.turns: queue.SimpleQueue[Sequence[Item] | None] = queue.SimpleQueue()
-        self.answers: queue.SimpleQueue[list[tuple[Item, Found | None]] | BaseException] = queue.SimpleQueue()
-        self._readers: list[_Reader[Item, Found]] = []
+        self.waiting: deque[Item] = deque()
+        self.answers: queue.SimpleQueue[tuple[Item, Found] | BaseException] = queue.SimpleQueue()
         self._threads = threads
+        self._at_work: list[_Reader[Item, Found]] = []
+        self._any_answer = False
+        self._silent_in_a_row = 0
 
     def each(self, items: Sequence[Item]) -> Iterator[tuple[Item, Found | None]]:
-        """What was found in each, in no order; None for one that took too long.
+        """What was found in each, in no order; None for one that took too long. To be used up before the next call.
 
-        Raises: NoAnswer, when as many as there are threads took too long, and none of the others came in between;
+        Raises: NoAnswer, where nothing was ever read, or twice as many in a row as there are threads took too long;
         whatever `read` raises.
         """
-        left = 0
-        for start in range(0, len(items), _FILES_A_TURN):
-            self.turns.put(items[start : start + _FILES_A_TURN])
-            left += 1
-        while len(self._readers) < min(self._threads, left):
-            self._start()
-        silent = 0
+        self.waiting.extend(items)
+        self._start(min(self._threads, len(items)))
+        left, look_at = len(items), time.monotonic() + _LOOKS_EVERY
         while left:
             try:
                 answer = self.answers.get(timeout=_LOOKS_EVERY)
             except queue.Empty:
-                for reader in list(self._readers):
-                    if (late := reader.late()) is None:
-                        continue
-                    found, rest = late
-                    silent = silent + 1 if len(found) == 1 else 1
-                    self._readers.remove(reader)
-                    yield from found
-                    if silent >= self._threads:
-                        raise NoAnswer from None
-                    if rest:
-                        self.turns.put(rest)
-                    else:
-                        left -= 1
-                    self._start()
-                continue
-            if isinstance(answer, BaseException):
-                raise answer
-            silent = 0
-            left -= 1
-            yield from answer
+                pass
+            else:
+                if isinstance(answer, BaseException):
+                    raise answer
+                self._any_answer, self._silent_in_a_row = True, 0
+                left -= 1
+                yield answer
+            if time.monotonic() > look_at:
+                for item in self._given_up():
+                    left -= 1
+                    yield item, None
+                look_at = time.monotonic() + _LOOKS_EVERY
+        if items and not self._any_answer:
+            raise NoAnswer
 
     def close(self) -> None:
-        """Take no more turns."""
-        while not self.turns.empty():
-            self.turns.get()
-        for _ in self._readers:
-            self.turns.put(None)
+        """Begin with nothing more; what is being read at this moment is nobody's."""
+        self.waiting.clear()
 
-    def _start(self) -> None:
-        reader = _Reader(self)
-        self._readers.append(reader)
-        reader.start()
+    def _given_up(self) -> list[Item]:
+        """What took too long. Others take the place of its readers."""
+        self._at_work = [reader for reader in self._at_work if reader.is_alive()]
+        late = [reader for reader in self._at_work if reader.give_up_if_late()]
+        self._silent_in_a_row += len(late)
+        if self._silent_in_a_row >= 2 * self._threads:
+            raise NoAnswer
+        if late:
+            self._at_work = [reader for reader in self._at_work if reader not in late]
+            self.waiting.reverse()  # neighbours may be silent together: the new ones begin at the other end
+            self._start(min(len(late), len(self.waiting)))
+        return [item for reader in late for item in reader.reading]
+
+    def _start(self, readers: int) -> None:
+        for _ in range(readers):
+            self._at_work.append(_Reader(self))
+            self._at_work[-1].start()
+
+
+class _Reader(threading.Thread, Generic[Item, Found]):
+    """Reads what waits, until nothing does. Who was given up is not heard any more."""
+
+    def __init__(self, readers: Readers[Item, Found]) -> None:
+        # The system may hold it for ever: no end of the process waits for it.
+        super().__init__(name="intake", daemon=True)
+        self.reading: tuple[Item, ...] = ()  # one, or none
+        self._readers = readers
+        self._lock = threading.Lock()
+        self._since = 0.0
+        self._late: tuple[Item, ...] = ()
+        self._given_up = False
+
+    def run(self) -> None:
+        while not self._given_up:
+            try:
+                item = self._readers.waiting.popleft()
+            except IndexError:
+                return
+            with self._lock:
+                self.reading, self._since = (item,), time.monotonic()
+            answer: tuple[Item, Found] | BaseException
+            try:
+                answer = (item, self._readers.read(item))
+            except BaseException as error:
+                answer = error
+            with self._lock:
+                if not self._given_up:
+                    self.reading = ()
+                    self._readers.answers.put(answer)
+
+    def give_up_if_late(self) -> bool:
+        """At the second look at which it is: a process that was stopped for a while finds all of them late at once."""
+        with self._lock:
+            item, late = self.reading, self._late
+            self._late = ()
+            if not item or time.monotonic() - self._since < self._readers.patience(item[0]):
+                return False
+            self._late = item
+            self._given_up = late == item
+            return self._given_up

@@ -9,7 +9,9 @@ from PIL import Image, UnidentifiedImageError
 from darkroom.reasons import Reason
 
 _LONGEST_DETAIL: Final = 300
-# How Pillow and TensorFlow say that the file is sound, and its kind of pixel not theirs.
+# How Pillow and TensorFlow say that there was no memory for it.
+_MEMORY_HINTS: Final = ("out of memory", "oom when allocating")
+# How they say that the file is sound, and its kind of pixel not theirs.
 _MODE_HINTS: Final = ("conversion from", "channels attribute", "bmp bitfields", "bmp compression")
 
 
@@ -37,7 +39,7 @@ def refusal(problem: BaseException) -> ImageRefused:
     said = f"{type(problem).__name__}: {problem}"
     if isinstance(problem, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return ImageRefused(Reason.TOO_MANY_PIXELS, said.partition(" exceeds")[0])  # it names twice the limit
-    if isinstance(problem, MemoryError):
+    if isinstance(problem, MemoryError) or any(hint in str(problem).lower() for hint in _MEMORY_HINTS):
         return ImageRefused(Reason.OUT_OF_MEMORY, said)
     if isinstance(problem, UnidentifiedImageError):  # says the buffer's address
         return ImageRefused(Reason.BROKEN_DATA, "begins like its format, and the decoder cannot read it")

@@ -55,6 +55,7 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._wanted = True
+        self.answered = 0  # questions, by the process that is there
 
     def ask(self, question: dict[str, Any], data: bytes | None, max_seconds: float) -> Answer:
         """One file. Died, TooSlow: and the next question starts another process. Failed: none can be started."""
@@ -67,6 +68,7 @@ class WorkerProcess:
                 self.stop()
                 raise TooSlow
             line = json.loads(connection.recv_bytes())
+            self.answered += 1
             resized = _receive(connection, *line["resized"]) if line.get("resized") else None
             return Answer(line, resized, connection.recv_bytes() if line.get("thumbnail") else None)
         except (EOFError, OSError) as problem:
@@ -88,6 +90,7 @@ class WorkerProcess:
             self._process.kill()
             how = self._process.wait()
             self._process = None
+            self.answered = 0
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -228,7 +228,7 @@ class DecodePool:
 
     def _ask(self, worker: WorkerProcess, job: Job, place: int) -> Arrived | Refused:
         """Tried once more in a new process, where the file may be innocent: after a death, which may have come from
-        outside, and for want of memory, which the files before it may have used up.
+        outside, and for want of memory, which files before it may have used up.
         """
         path = None if job.path is None else os.fspath(job.path)
         question = {"path": path, "content_id": job.content_id, "place": place}
@@ -244,7 +244,7 @@ class DecodePool:
                     return late
                 death = died
                 continue
-            if line.get("reason") == Reason.OUT_OF_MEMORY and not last:
+            if line.get("reason") == Reason.OUT_OF_MEMORY and worker.answered > 1 and not last:
                 worker.stop()
                 continue
             if "reason" in line:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -31,6 +32,7 @@ from tasks.lent_pool import lent_pool
 from tasks.preprocessing import array_digest, prepare
 from tasks.presets import preset
 from tasks.worker_main import read_file
+from tasks.worker_process import Answer, WorkerProcess
 from tasks.workers import Arrived, DecodePool, Job, Refused, Wanted
 
 PINNED = preset("load_img", size=(48, 64), interpolation="bilinear", values="mobilenet_v2")
@@ -251,16 +253,40 @@ def test_a_file_that_takes_too_much_memory_costs_itself_alone() -> None:
     assert isinstance(after, Arrived)
 
 
-def test_a_file_that_finds_no_memory_left_is_decoded_in_a_new_process() -> None:
+def test_a_file_that_finds_no_memory_left_is_decoded_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     # As those before it may have left it; a process that found none once would refuse all that follow.
     with DecodePool(PINNED, TENSOR, processes=1) as pool:
         (before,) = pool.run([Job(0, data=_jpeg())])
         (starved,) = _workers()
         starved.rlimit(psutil.RLIMIT_AS, (starved.memory_info().vms,) * 2)
+        answers = _answers(monkeypatch)
         (image,) = pool.run([Job(1, data=_jpeg(1, 640, 480))])
         assert starved not in _workers()
     assert isinstance(before, Arrived)
     assert isinstance(image, Arrived)
+    assert answers == ["out_of_memory", None]
+
+
+def test_a_file_that_is_too_large_for_a_new_process_is_not_tried_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = _answers(monkeypatch)
+    with DecodePool(PINNED, TENSOR, processes=1, limits=Limits(max_memory=100 * 1024**2)) as pool:
+        swelling = [Job(number, data=_blank_png(6_000, 6_016)) for number in range(2)]
+        assert [one.reason for one in pool.run(swelling) if isinstance(one, Refused)] == [Reason.OUT_OF_MEMORY] * 2
+    assert answers == ["out_of_memory"] * 3, "one, then one in an old process and in a new one"
+
+
+def _answers(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The reasons that decoding processes answer with from now on; None: an image."""
+    answers: list[str | None] = []
+    ask = WorkerProcess.ask
+
+    def listening(worker: WorkerProcess, *question: Any) -> Answer:
+        answer = ask(worker, *question)
+        answers.append(answer.line.get("reason"))
+        return answer
+
+    monkeypatch.setattr(WorkerProcess, "ask", listening)
+    return answers
 
 
 def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded() -> None:

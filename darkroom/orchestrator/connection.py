@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
 from darkroom.errors import DarkroomError, OrchestratorError
@@ -166,20 +167,23 @@ def send_what_waits() -> None:
             worker.drain_all(timeout=10)
 
     # In a thread without an event loop: called from one, Prefect would hand back something to await.
-    _at_most(send)
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    sending.join(timeout=20)
 
 
-def until_events_are_sent() -> None:
-    """Return when the server was sent the events of this process, if it answers at all; what sends them goes on."""
+def until_events_are_sent(seconds: float = 20.0) -> None:
+    """Return when the events of this process are on their way to the server, or when it does not answer.
+
+    What sends them goes on, and sends again what a connection that broke had not confirmed.
+    """
     from prefect.events.worker import EventsWorker
 
-    _at_most(lambda: EventsWorker.instance().wait_until_empty())
-
-
-def _at_most(wait: Callable[[], None], seconds: float = 20.0) -> None:
-    waiting = threading.Thread(target=wait, daemon=True)
-    waiting.start()
-    waiting.join(seconds)
+    sender = EventsWorker.instance()
+    end = time.monotonic() + seconds
+    # Prefect's own wait has no end where the connection never came up.
+    while sender._queue.unfinished_tasks and not sender._stopped and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def console_is_quiet() -> bool:
