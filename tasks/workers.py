@@ -234,7 +234,7 @@ class DecodePool:
         question = {"path": path, "content_id": job.content_id, "place": place}
         late = Refused(job.key, Reason.DECODE_TIMEOUT, f"more than {self._limits.max_seconds:g} s", job.content_id)
         death: Died | None = None
-        for last in (False, True):
+        for _ in range(2):
             try:
                 line, resized, thumbnail = worker.ask(question, job.data, self._limits.max_seconds)
             except TooSlow:
@@ -244,7 +244,7 @@ class DecodePool:
                     return late
                 death = died
                 continue
-            if line.get("reason") == Reason.OUT_OF_MEMORY and worker.answered > 1 and not last:
+            if line.get("reason") == Reason.OUT_OF_MEMORY and worker.answered > 1:
                 worker.stop()
                 continue
             if "reason" in line:

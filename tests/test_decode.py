@@ -33,6 +33,7 @@ from tasks.decode import (
 from tasks.knobs import FORMATS, Decode
 from tasks.preprocessing import prepare
 from tasks.presets import pillow_decode, preset
+from tasks.refusal import refusal
 
 PLAIN = pillow_decode()
 
@@ -563,3 +564,16 @@ def test_the_libraries_that_pixels_depend_on_have_versions() -> None:
     found = decoder_libraries()
     assert {"pillow", "libjpeg_turbo", "zlib", "libtiff", "webp"} <= set(found)
     assert found["pillow"] == Image.__version__
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        pytest.param(MemoryError(), id="Python"),
+        # -9 is what Pillow's C code answers when it finds no memory.
+        pytest.param(ImageFile._get_oserror(-9, encoder=False), id="Pillow"),
+        pytest.param(RuntimeError("OOM when allocating tensor with shape[9000,9000,3]"), id="TensorFlow"),
+    ],
+)
+def test_no_memory_for_a_file_is_no_fault_of_the_file_whoever_says_so(problem: Exception) -> None:
+    assert refusal(problem).reason is Reason.OUT_OF_MEMORY
